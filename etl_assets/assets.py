@@ -1,0 +1,426 @@
+"""The decorator that turns a pandera-annotated function into a Dagster asset.
+
+    @etl_asset(schema="clean")
+    def planes(raw_planes: pd.DataFrame) -> DataFrame[Planes]:
+        '''Aircraft, one row per tail number.'''
+        return clean(raw_planes, PLANE_STEPS)
+
+From the annotation follow the asset checks, the Columns tab, the PostgreSQL table and the quarantine. Parameters named
+`raw_...`, `clean_...` or `mart_...` are the assets of those schemas; others are named in `ins`. Resources and config are recognised
+as Dagster does. An input annotated `DataFrame[Contract]` arrives in the types of that contract.
+
+The gate stands before the write: rows that break the contract are split off, and when too many do, nothing is written. Rows are
+accounted for: read = loaded + quarantined + dropped by a declared rule, or nothing is written.
+
+Not here: what a contract means (`contracts.py`), how rows are stored (`loading/`).
+"""
+
+import inspect
+import time
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pandera.pandas as pa
+from pandera.typing import DataFrame
+
+from etl_assets.accounting import Account, open_account
+from etl_assets.contracts import Contract, RuleOutcome, Severity, Split
+from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
+from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach, failure, table_schema
+from etl_assets.loading.table import RowCounts
+from etl_assets.retry import RetryPolicy
+
+LAYERS = ("raw", "clean", "mart")
+COLUMNS_MATCH = "columns_match"
+TYPES_MATCH = "types_match"
+ROWS_ACCOUNTED_FOR = "rows_accounted_for"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPolicy:
+    """How the rows of an asset are accounted for, and how many may be quarantined.
+
+    Attributes:
+        carried_from: Parameter whose rows the function carries through; needed when it takes several frames.
+        built: The function builds new rows (a join, an aggregate), so rows read are the rows it returned.
+        most_quarantined: Largest share of rows that may go to the quarantine, 0 to 1; above it nothing is loaded.
+    """
+
+    carried_from: str | None = None
+    built: bool = False
+    most_quarantined: float = 0.1
+
+
+def etl_asset(
+    *,
+    schema: str,
+    ins: Mapping[str, str | dg.AssetKey | dg.AssetIn] | None = None,
+    rows: RowPolicy = RowPolicy(),
+    retry: RetryPolicy | None = None,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Make a Dagster asset of a function that returns `DataFrame[Contract]`.
+
+    Args:
+        schema: First part of the asset key, and the PostgreSQL schema; the second part is the function's name.
+        ins: Asset key of each frame parameter whose name does not say it, such as `{"orders": "shop/orders"}`.
+        rows: How rows are accounted for.
+        retry: Runs the whole step again on a transient error, through Dagster. Connectors and the writer retry by themselves,
+            so this is for functions that call something else.
+        options: Everything else that `dagster.asset` takes: `group_name`, `owners`, `tags`, `kinds`, `deps`, `pool`, ...
+
+    Raises:
+        ContractDefinitionError: The function has no contract, an input has no asset key, or it is unclear whose rows it carries.
+    """
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        return _Definition(function, schema, dict(ins or {}), rows, retry, options).build()
+
+    return decorate
+
+
+class _Definition:
+    """One asset being defined."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        schema: str,
+        ins: dict[str, str | dg.AssetKey | dg.AssetIn],
+        rows: RowPolicy,
+        retry: RetryPolicy | None,
+        options: dict[str, Any],
+    ) -> None:
+        self.function = function
+        self.key = dg.AssetKey([schema, str(options.pop("name", function.__name__))])
+        self.where = self.key.to_user_string()
+        self.rows = rows
+        self.retry = retry
+        self.options = options
+        self.signature = inspect.signature(function)
+        self.hints = self._read_hints()
+        self.contract = self._returned_contract()
+        self.frames = self._frame_parameters(ins)
+        self.carried = self._whose_rows()
+        self.checks = _check_names(self.contract)
+
+    def build(self) -> dg.AssetsDefinition:
+        options = dict(self.options)
+        kinds = set(options.pop("kinds", ())) | {"pandas", "postgres"}
+        description = options.pop("description", None) or inspect.getdoc(self.function)
+        metadata = {
+            **options.pop("metadata", {}),
+            "dagster/column_schema": table_schema(self.contract.table.columns, self.contract.primary_key),
+            "contract": self.contract.name,
+        }
+        io_manager_key = options.get("io_manager_key", "io_manager")
+        # Dagster takes resources as parameters or by key, not both; ours are parameters, so all are.
+        needed = {*options.pop("required_resource_keys", ()), io_manager_key} - set(self.signature.parameters)
+        if self.retry is not None:
+            options["retry_policy"] = _dagster_retry(self.retry)
+        options.setdefault("group_name", self.key.path[0])
+        decorate = dg.asset(
+            key=self.key,
+            ins=self.frames,
+            kinds=kinds,
+            description=description,
+            metadata=metadata,
+            check_specs=self._check_specs(),
+            **options,
+        )
+        return typing.cast(dg.AssetsDefinition, decorate(self._compute_function(io_manager_key, needed)))
+
+    # -- reading the function ---------------------------------------------------------------------------------------
+
+    def _read_hints(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(self.function, include_extras=True)
+        except (NameError, TypeError) as error:
+            raise ContractDefinitionError(
+                self.where, f"an annotation cannot be read ({error}).", "import the name, and define contracts above their assets."
+            ) from error
+
+    def _returned_contract(self) -> Contract:
+        model = _model_of(self.hints.get("return"))
+        if model is None:
+            raise ContractDefinitionError(
+                self.where, "the function does not say which contract it returns.",
+                "annotate it `-> DataFrame[YourContract]`, with DataFrame from pandera.typing and a pandera DataFrameModel.",
+            )  # fmt: skip
+        return Contract.of(model)
+
+    def _frame_parameters(self, ins: dict[str, str | dg.AssetKey | dg.AssetIn]) -> dict[str, dg.AssetIn]:
+        frames: dict[str, dg.AssetIn] = {}
+        for name in self.signature.parameters:
+            annotation = self.hints.get(name)
+            if name in ins:
+                given = ins[name]
+                frames[name] = given if isinstance(given, dg.AssetIn) else dg.AssetIn(key=_key_of(given))
+            elif annotation is pd.DataFrame or _model_of(annotation) is not None:
+                layer, _, table = name.partition("_")
+                if layer not in LAYERS or not table:
+                    raise ContractDefinitionError(
+                        self.where, f"it is not clear which asset the parameter {name!r} is.",
+                        f"name it {'_..., '.join(LAYERS)}_..., or say it: ins={{{name!r}: 'schema/table'}}.",
+                    )  # fmt: skip
+                frames[name] = dg.AssetIn(key=[layer, table])
+        unknown = sorted(set(ins) - set(self.signature.parameters))
+        if unknown:
+            raise ContractDefinitionError(self.where, f"ins names {unknown}, which are no parameters.", "correct ins.")
+        return frames
+
+    def _whose_rows(self) -> str | None:
+        """The parameter whose rows are carried; None when rows come from connectors or are built."""
+        if self.rows.built:
+            return None
+        if self.rows.carried_from is not None:
+            if self.rows.carried_from not in self.frames:
+                raise ContractDefinitionError(
+                    self.where, f"rows.carried_from names {self.rows.carried_from!r}; inputs: {sorted(self.frames)}.", "correct it."
+                )
+            return self.rows.carried_from
+        if len(self.frames) > 1:
+            raise ContractDefinitionError(
+                self.where, f"it is not clear whose rows are carried through; inputs: {sorted(self.frames)}.",
+                'say rows=RowPolicy(carried_from="...") or, for a join or an aggregate, rows=RowPolicy(built=True).',
+            )  # fmt: skip
+        return next(iter(self.frames), None)
+
+    def _check_specs(self) -> list[dg.AssetCheckSpec]:
+        specs = [
+            dg.AssetCheckSpec(COLUMNS_MATCH, asset=self.key, description=f"The columns are those of contract {self.contract.name}."),
+            dg.AssetCheckSpec(
+                ROWS_ACCOUNTED_FOR, asset=self.key, blocking=True, description="Rows read = loaded + quarantined + dropped by a declared rule."
+            ),
+        ]
+        specs += [dg.AssetCheckSpec(name, asset=self.key, description=says) for name, says in self.checks.items()]
+        return specs
+
+    # -- running the function ---------------------------------------------------------------------------------------
+
+    def _compute_function(self, io_manager_key: str, needed: set[str]) -> Callable[..., Iterator[Any]]:
+        takes_context = next(iter(self.signature.parameters), None) == "context"
+
+        def compute(context: dg.AssetExecutionContext, **arguments: Any) -> Iterator[Any]:
+            io_manager = arguments[io_manager_key]
+            for name in needed:
+                del arguments[name]
+            try:
+                yield from self._run(context, arguments, takes_context, io_manager)
+            except EtlError as error:
+                raise failure(error, self.where) from error
+
+        # Dagster reads parameters off the signature: frames become plain frames, the contract stays with us.
+        parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.AssetExecutionContext)]
+        for name in self.signature.parameters:
+            if name == "context":
+                continue
+            annotation = pd.DataFrame if name in self.frames else self.hints.get(name, inspect.Parameter.empty)
+            parameters.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation))
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.ResourceParam[Any]) for name in sorted(needed)
+        ]
+        compute.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        compute.__annotations__ = {p.name: p.annotation for p in parameters if p.annotation is not inspect.Parameter.empty}
+        compute.__name__ = compute.__qualname__ = self.function.__name__
+        compute.__module__ = self.function.__module__
+        compute.__doc__ = self.function.__doc__
+        return compute
+
+    def _run(
+        self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool, io_manager: object
+    ) -> Iterator[Any]:
+        rows_in = len(arguments[self.carried]) if self.carried is not None else None
+        for name in self.frames:
+            model = _model_of(self.hints.get(name))
+            if model is not None and isinstance(arguments[name], pd.DataFrame):
+                arguments[name] = _as_contract(arguments[name], Contract.of(model), f"{self.where}, input {name}")
+        started = time.perf_counter()
+        with open_account() as account:
+            frame = self.function(context, **arguments) if takes_context else self.function(**arguments)
+        if not isinstance(frame, pd.DataFrame):
+            raise ContractViolationError(
+                self.where, f"the function returned a {type(frame).__name__}, not a DataFrame.", "return a pandas DataFrame."
+            )
+        computed = time.perf_counter()
+        split = yield from self._split(frame)
+        read = self._rows_read(account, rows_in, len(frame))
+        counts = RowCounts(read=read, quarantined=len(split.rejected), dropped=account.rows_dropped)
+        details = LoadDetails(spec=self.contract.table, counts=counts, rejected=split.rejected)
+        refusal = self._refusal(split, counts, len(frame))
+        yield from self._check_results(split, refused=refusal is not None)
+        yield self._accounted(counts, len(split.valid))
+        if refusal is not None:
+            if isinstance(io_manager, PostgresIOManager):
+                io_manager.reject(context, details, refusal)
+            raise refusal
+        metadata = {
+            "compute_seconds": round(computed - started, 3),
+            "contract_seconds": round(time.perf_counter() - computed, 3),
+            **_describe(account),
+        }
+        yield dg.Output(attach(split.valid, details), metadata=metadata)
+
+    def _split(self, frame: pd.DataFrame) -> typing.Generator[dg.AssetCheckResult, None, Split]:
+        try:
+            split = self.contract.split(frame, where=self.where)
+        except ContractViolationError as error:
+            yield dg.AssetCheckResult(
+                check_name=COLUMNS_MATCH, passed=False, description=error.cause, severity=dg.AssetCheckSeverity.ERROR
+            )
+            raise
+        yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
+        return split
+
+    def _rows_read(self, account: Account, rows_in: int | None, returned: int) -> int:
+        if self.rows.built:
+            return returned + account.rows_dropped
+        if rows_in is not None:
+            return rows_in
+        # A function without inputs and without connectors makes its rows itself.
+        return account.rows_read if account.reads else returned + account.rows_dropped
+
+    def _refusal(self, split: Split, counts: RowCounts, returned: int) -> EtlError | None:
+        """Why nothing may be written; None when everything is in order."""
+        if counts.read != len(split.valid) + counts.quarantined + counts.dropped:
+            return RowsNotAccountedForError(
+                self.where,
+                f"{counts.read} rows were read, {len(split.valid)} keep the contract, {counts.quarantined} break it, {counts.dropped} were "
+                f"dropped by a declared rule; {counts.read - returned - counts.dropped} are missing without one.",
+                "drop rows with a step of etl_assets.cleaning, or say RowPolicy(built=True) when the function builds new rows.",
+            )
+        broken = split.failed_rules
+        if broken:
+            return ContractViolationError(
+                self.where, f"rows break rules of severity fail: {', '.join(broken)}.", _look_into_quarantine(self.where)
+            )
+        share = counts.quarantined / returned if returned else 0.0
+        if counts.quarantined and (share > self.rows.most_quarantined or not len(split.valid)):
+            return ContractViolationError(
+                self.where,
+                f"{counts.quarantined} of {returned} rows break the contract ({share:.1%}; at most {self.rows.most_quarantined:.1%} may): "
+                f"{_most_broken(split)}.",
+                _look_into_quarantine(self.where),
+            )
+        return None
+
+    def _accounted(self, counts: RowCounts, valid: int) -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(
+            check_name=ROWS_ACCOUNTED_FOR,
+            passed=counts.read == valid + counts.quarantined + counts.dropped,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"rows_read": counts.read, "rows_kept": valid, "rows_quarantined": counts.quarantined, "rows_dropped": counts.dropped},
+        )
+
+    def _check_results(self, split: Split, *, refused: bool) -> Iterator[dg.AssetCheckResult]:
+        types = [outcome for outcome in split.outcomes if outcome.rule.kind == "type"]
+        if types:
+            yield _result(TYPES_MATCH, types, refused=refused)
+        for outcome in split.outcomes:
+            if outcome.rule.name in self.checks:
+                yield _result(outcome.rule.name, [outcome], refused=refused)
+
+
+def _check_names(contract: Contract) -> dict[str, str]:
+    """One asset check per rule; the type rules of all columns share one."""
+    checks = {rule.name: rule.says for rule in contract.rules if rule.kind != "type"}
+    if len(checks) < len(contract.rules):
+        checks[TYPES_MATCH] = "Every value converts to the type of its column."
+    return checks
+
+
+def _result(name: str, outcomes: list[RuleOutcome], *, refused: bool) -> dg.AssetCheckResult:
+    broken = [outcome for outcome in outcomes if outcome.failed_rows]
+    failed = sum(outcome.failed_rows for outcome in broken)
+    total = sum(outcome.rows for outcome in outcomes)
+    warns = all(outcome.rule.severity is Severity.WARN for outcome in broken) or not refused
+    metadata: dict[str, Any] = {"failed_rows": failed, "failed_share": round(failed / total, 6) if total else 0.0}
+    if broken:
+        metadata["sample"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord({"position": sample.position, "value": sample.value, "rule": outcome.rule.says})
+                for outcome in broken
+                for sample in outcome.samples
+            ][:20]
+        )
+    fails = any(outcome.rule.severity is Severity.FAIL for outcome in broken)
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not broken,
+        severity=dg.AssetCheckSeverity.WARN if warns and not fails else dg.AssetCheckSeverity.ERROR,
+        metadata=metadata,
+    )
+
+
+def _describe(account: Account) -> dict[str, Any]:
+    """What connectors and cleaning steps reported, for the UI."""
+    described: dict[str, Any] = {}
+    if account.reads:
+        described["sources"] = dg.MetadataValue.table([dg.TableRecord({"source": read.source, "rows": read.rows}) for read in account.reads])
+    if account.steps:
+        described["cleaning"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "step": step.step,
+                        "rows_in": step.rows_in,
+                        "rows_out": step.rows_out,
+                        "cells_changed": step.cells_changed,
+                        "seconds": round(step.seconds, 3),
+                        "sample": "; ".join(f"{c.column}: {c.before} -> {c.after}" for c in step.samples)[:200],
+                    }
+                )
+                for step in account.steps
+            ]
+        )
+    return described
+
+
+def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.DataFrame:
+    """A stored frame in the types of its contract."""
+    split = contract.split(frame, where=where)
+    if split.rejected:
+        raise ContractViolationError(
+            where, f"{len(split.rejected)} stored rows do not keep contract {contract.name}: {_most_broken(split)}.",
+            "materialise the upstream asset again.",
+        )  # fmt: skip
+    return split.valid
+
+
+def _most_broken(split: Split) -> str:
+    broken = sorted((o for o in split.outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
+    return ", ".join(
+        f"{o.rule.name} {o.failed_rows} times (first: {o.samples[0].position}, {o.samples[0].value[:80]})" for o in broken[:3]
+    )
+
+
+def _look_into_quarantine(asset: str) -> str:
+    return f"see the failed checks, or SELECT * FROM etl.quarantine WHERE asset = '{asset}'; the table was left as it was."
+
+
+def _model_of(annotation: Any) -> type[pa.DataFrameModel] | None:
+    if typing.get_origin(annotation) is DataFrame:
+        (model,) = typing.get_args(annotation)
+        if isinstance(model, type) and issubclass(model, pa.DataFrameModel):
+            return model
+    return None
+
+
+def _key_of(given: str | dg.AssetKey) -> dg.AssetKey:
+    return dg.AssetKey.from_user_string(given) if isinstance(given, str) else given
+
+
+def _dagster_retry(policy: RetryPolicy) -> dg.RetryPolicy:
+    return dg.RetryPolicy(
+        max_retries=policy.attempts - 1,
+        delay=policy.initial_seconds,
+        backoff=dg.Backoff.EXPONENTIAL if policy.multiplier > 1 else None,
+        jitter=dg.Jitter.FULL if policy.jitter else None,
+    )
+
+
+__all__ = ["RowPolicy", "etl_asset"]

@@ -1,0 +1,230 @@
+"""A frame as a COPY stream, encoded from the types of the target table.
+
+Binary COPY is not checked by PostgreSQL where widths agree, so every column is first cast to the Arrow type of its target column,
+safely: a value that does not fit exactly is an error with column, row and value. Tables with a type that has no binary form here
+(unconstrained numeric, arrays, inet ...) go by CSV COPY as a whole, which is exact too and about half as fast.
+
+Not here: transactions (`writer.py`), which types columns have (`postgres/types.py`).
+"""
+
+import decimal
+import io
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import pgpq
+import pgpq.encoders
+import pgpq.schema
+import pyarrow as pa
+import pyarrow.csv
+from psycopg2 import sql
+
+from etl_assets.errors import EtlError, UnstorableValueError
+from etl_assets.loading.table import ColumnSpec
+from etl_assets.postgres.types import arrow_type
+
+BATCH_ROWS = 10_000
+_READ_BYTES = 256 * 1024
+
+
+def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], frame: pd.DataFrame, *, where: str) -> int:
+    """Append all rows of a frame to a table by COPY.
+
+    Args:
+        cursor: psycopg2 cursor inside the caller's transaction.
+        table: Quoted name.
+        columns: Columns of the table as its catalog has them, each present in the frame.
+        frame: RangeIndex.
+        where: Asset, for errors.
+
+    Returns:
+        Rows that PostgreSQL counted, equal to the rows of the frame.
+
+    Raises:
+        UnstorableValueError: A value does not fit its column exactly, or PostgreSQL counted other rows than were sent.
+    """
+    binary = all(arrow_type(column.type) is not None for column in columns)
+    chunks = (_binary if binary else _csv)(columns, frame, where)
+    stream = _Stream(chunks)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {})").format(
+        table, sql.SQL(", ").join(sql.Identifier(column.name) for column in columns), sql.SQL("binary" if binary else "csv")
+    )
+    try:
+        cursor.copy_expert(statement, stream, size=_READ_BYTES)
+    except Exception:
+        if stream.error is not None:
+            # PostgreSQL only saw the stream break off; what broke is on our side.
+            raise stream.error
+        raise
+    if cursor.rowcount != len(frame):
+        raise UnstorableValueError(where, f"{len(frame)} rows were sent, PostgreSQL counted {cursor.rowcount}.", "load again.")
+    return int(cursor.rowcount)
+
+
+class _Stream(io.RawIOBase):
+    """A readable file over an iterator of chunks; an empty chunk is not the end."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+        self.error: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._rest:
+            try:
+                chunk = next(self._chunks, None)
+            except Exception as error:
+                self.error = error
+                raise
+            if chunk is None:
+                return b""
+            self._rest = memoryview(chunk)
+        size = len(self._rest) if size < 0 else size
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(taken)
+
+
+def _binary(columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> Iterator[bytes]:
+    schema = pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
+    encoders = {column.name: _encoder(column, field) for column, field in zip(columns, schema, strict=True)}
+    encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
+    yield encoder.write_header()
+    for start in range(0, len(frame), BATCH_ROWS):
+        part = frame.iloc[start : start + BATCH_ROWS]
+        arrays = [_array(part[column.name], column, field.type, where) for column, field in zip(columns, schema, strict=True)]
+        yield encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    yield encoder.finish()
+
+
+def _encoder(column: ColumnSpec, field: pa.Field) -> Any:
+    if column.type == "jsonb":
+        return pgpq.encoders.LargeStringEncoderBuilder.new_with_output(field, pgpq.schema.Jsonb())
+    return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
+
+
+def _csv(columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> Iterator[bytes]:
+    options = pyarrow.csv.WriteOptions(include_header=False)
+    for start in range(0, len(frame), BATCH_ROWS):
+        part = frame.iloc[start : start + BATCH_ROWS]
+        arrays = []
+        for column in columns:
+            type_ = arrow_type(column.type)
+            if type_ is None or column.type in ("interval", "bytea", "uuid"):
+                arrays.append(_each(part[column.name], column, pa.large_string(), _as_text, where))
+            else:
+                arrays.append(_array(part[column.name], column, type_, where))
+        sink = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns]), sink, options)
+        yield sink.getvalue().to_pybytes()
+
+
+def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, where: str) -> pa.Array:
+    """The column as Arrow, cast without loss."""
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        values = values.astype(dtype.categories.dtype)
+        dtype = values.dtype
+    if pa.types.is_timestamp(type_):
+        has_zone, wants_zone = isinstance(dtype, pd.DatetimeTZDtype), type_.tz is not None
+        if getattr(dtype, "kind", "O") == "M" and has_zone != wants_zone:
+            given, wanted = ("with", "without") if has_zone else ("without", "with")
+            raise UnstorableValueError(
+                f"{where}, column {column.name}", f"the values are times {given} zone, the column is {wanted} zone.",
+                "localize or convert them in the asset.",
+            )  # fmt: skip
+    if column.type in ("json", "jsonb") and dtype == object:
+        return _each(values, column, type_, _as_json, where)
+    if column.type == "uuid":
+        return _each(values, column, type_, lambda value: uuid.UUID(str(value)).bytes, where)
+    if pa.types.is_boolean(type_) and getattr(dtype, "kind", "O") in "iuf" and not pd.api.types.is_bool_dtype(dtype):
+        raise UnstorableValueError(f"{where}, column {column.name}", f"{dtype} values are no booleans.", "convert them in the asset.")
+    if (pa.types.is_integer(type_) or pa.types.is_floating(type_)) and pd.api.types.is_bool_dtype(dtype):
+        raise UnstorableValueError(f"{where}, column {column.name}", "boolean values are no numbers.", "convert them in the asset.")
+    try:
+        return _arrow(values, type_)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+        raise _first_unstorable(values, column, lambda value: _arrow(pd.Series([value], dtype=values.dtype), type_), error, where) from error
+
+
+def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
+    array = pa.array(values, from_pandas=True) if values.dtype != object else pa.array(values, type=type_, from_pandas=True)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+        array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+    if array.type == type_:
+        return array
+    if pa.types.is_string(array.type) and not pa.types.is_large_string(type_):
+        raise pa.ArrowInvalid("text is not converted")
+    if pa.types.is_large_string(array.type):
+        raise pa.ArrowInvalid("text is not converted")
+    if pa.types.is_large_string(type_) and not pa.types.is_string(array.type) and not pa.types.is_null(array.type):
+        raise pa.ArrowInvalid("only text is stored as text")
+    return array.cast(type_, safe=True)
+
+
+def _each(
+    values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, convert: Callable[[Any], Any], where: str
+) -> pa.Array:
+    missing = _is_missing(values)
+    try:
+        return pa.array([None if gone else convert(value) for value, gone in zip(values.array, missing, strict=True)], type=type_)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+        raise _first_unstorable(values, column, lambda value: pa.array([convert(value)], type=type_), error, where) from error
+
+
+def _is_missing(values: "pd.Series[Any]") -> Sequence[bool]:
+    missing: list[bool] = values.isna().tolist()
+    return missing
+
+
+def _as_json(value: Any) -> str:
+    """JSON text as it is; anything else serialised."""
+    if isinstance(value, str):
+        json.loads(value)
+        return value
+    return json.dumps(value, ensure_ascii=False, default=_json_default, allow_nan=False)
+
+
+def _json_default(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | uuid.UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _as_text(value: Any) -> str:
+    """The text that PostgreSQL's input function of the type reads."""
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, pd.Timedelta):
+        return f"{value.value // 1000} microseconds"
+    if isinstance(value, list | dict | set | tuple):
+        raise TypeError("write arrays as PostgreSQL's own text, such as {1,2}")
+    return str(value)
+
+
+def _first_unstorable(
+    values: "pd.Series[Any]", column: ColumnSpec, store: Callable[[Any], Any], error: Exception, where: str
+) -> EtlError:
+    for place, (value, gone) in enumerate(zip(values.array, _is_missing(values), strict=True)):
+        if gone:
+            continue
+        try:
+            store(value)
+        except (pa.ArrowException, OverflowError, ValueError, TypeError) as reason:
+            return UnstorableValueError(
+                f"{where}, column {column.name}, row {int(values.index[place]) + 1}",
+                f"{str(value)[:80]!r} ({type(value).__name__}) cannot be stored exactly as {column.type} ({str(reason).splitlines()[0]}).",
+                "convert it in the asset, or choose a type in the contract that holds it.",
+            )
+    return UnstorableValueError(f"{where}, column {column.name}", f"the values cannot be stored as {column.type} ({error}).", "convert them.")
+
+
+__all__ = ["BATCH_ROWS", "copy_frame"]

@@ -1,0 +1,179 @@
+"""PostgresIOManager: Dagster stores asset values as tables, and reads them back, through the writer. On Dagster's public API.
+
+The asset key `[schema, table]` names the table; metadata `schema` on the asset overrides the schema, metadata `columns` on an input
+picks columns. Not here: how a load works (`writer.py`), what a contract means.
+"""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from etl_assets.errors import ConfigurationError, EtlError, TransientError
+from etl_assets.loading.postgres import PostgresResource
+from etl_assets.loading.table import (
+    ColumnSpec,
+    LoadIdentity,
+    LoadRequest,
+    LoadResult,
+    RejectedRow,
+    RowCounts,
+    TableRef,
+    TableSpec,
+)
+
+_ATTRIBUTE = "etl_assets.load"
+AIRFLOW_TAG = "airflow/dag_id"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadDetails:
+    """What an asset knows about its rows beyond the frame; it travels with the frame to the IO manager.
+
+    Attributes:
+        spec: Shape of the table, from the contract.
+        counts: Rows read, quarantined, dropped.
+        rejected: Rows for the quarantine.
+    """
+
+    spec: TableSpec
+    counts: RowCounts
+    rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
+
+
+def attach(frame: pd.DataFrame, details: LoadDetails) -> pd.DataFrame:
+    """The frame with its details, for the IO manager; another IO manager just sees a frame."""
+    frame.attrs[_ATTRIBUTE] = details
+    return frame
+
+
+class PostgresIOManager(dg.ConfigurableIOManager):
+    """Stores frames as PostgreSQL tables: replaced in one transaction, by binary COPY, with a row in `etl.loads`."""
+
+    postgres: dg.ResourceDependency[PostgresResource]
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Replace the asset's table by the frame and report counts, columns and seconds to the UI."""
+        if obj is None:
+            return
+        asset = context.asset_key.to_user_string() if context.has_asset_key else context.name
+        if not isinstance(obj, pd.DataFrame):
+            raise failure(
+                ConfigurationError(
+                    asset,
+                    f"PostgresIOManager stores pandas frames; the asset returned a {type(obj).__name__}.",
+                    "return a DataFrame, or give the asset another io_manager_key.",
+                ),
+                asset,
+            )
+        if context.has_asset_partitions:
+            raise failure(
+                ConfigurationError(
+                    asset, "partitioned assets cannot be stored yet: each partition would replace the whole table.",
+                    "remove partitions_def, or give the asset another io_manager_key.",
+                ),
+                asset,
+            )  # fmt: skip
+        details = obj.attrs.pop(_ATTRIBUTE, None)
+        request = self._request(context, details)
+        try:
+            result = self.postgres.load(obj, table=request.target.table, schema=request.target.schema, request=request)
+        except EtlError as error:
+            raise failure(error, asset) from error
+        context.add_output_metadata(_metadata(result, request))
+        context.log.info("%s: %d rows in %.2f s", request.target, result.rows_loaded, result.seconds)
+
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+        """Read the table of an upstream asset, exactly."""
+        upstream = context.asset_key
+        target = _target(upstream, (context.upstream_output.definition_metadata or {}) if context.upstream_output else {})
+        columns = (context.definition_metadata or {}).get("columns")
+        try:
+            return self.postgres.read_table(target.table, schema=target.schema, columns=columns)
+        except EtlError as error:
+            raise failure(error, f"input {upstream.to_user_string()}") from error
+
+    def reject(self, context: dg.AssetExecutionContext, details: LoadDetails, error: EtlError) -> None:
+        """Keep the rejected rows of a load that the contract's gate refused, with a failed row in the ledger."""
+        key = context.asset_key
+        identity = _identity(key, context.run_id, context.run.tags)
+        metadata = context.assets_def.metadata_by_key.get(key, {})
+        self.postgres.reject(
+            LoadRequest(target=_target(key, metadata), identity=identity, spec=details.spec, counts=details.counts, rejected=details.rejected),
+            error,
+        )
+
+    def _request(self, context: dg.OutputContext, details: LoadDetails | None) -> LoadRequest:
+        key = context.asset_key if context.has_asset_key else dg.AssetKey([context.step_key.replace(".", "_"), context.name])
+        tags = context.step_context.run_tags if context.has_asset_key else {}
+        return LoadRequest(
+            target=_target(key, context.definition_metadata or {}),
+            identity=_identity(key, context.run_id, tags),
+            spec=details.spec if details else None,
+            counts=details.counts if details else None,
+            rejected=details.rejected if details else (),
+        )
+
+
+def failure(error: EtlError, asset: str) -> dg.Failure:
+    """Dagster's failure for an error of ours: readable, and retried by Dagster only when a retry may help."""
+    text = str(error) if error.where.startswith(asset) else f"{asset}: {error}"
+    return dg.Failure(
+        description=text,
+        metadata={"error": type(error).__name__, "where": error.where, "cause": error.cause, "next_step": error.next_step},
+        allow_retries=isinstance(error, TransientError),
+    )
+
+
+def table_schema(columns: tuple[ColumnSpec, ...], primary_key: tuple[str, ...] = ()) -> dg.TableSchema:
+    """Columns as Dagster's UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=column.type,
+                description=column.comment,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                tags={"primary_key": ""} if column.name in primary_key else None,
+            )
+            for column in columns
+        ]
+    )
+
+
+def _target(key: dg.AssetKey, metadata: Any) -> TableRef:
+    declared = metadata.get("schema")
+    declared = getattr(declared, "value", declared)
+    path = key.path
+    return TableRef(schema=str(declared) if declared else (path[-2] if len(path) > 1 else "public"), table=path[-1])
+
+
+def _identity(key: dg.AssetKey, run_id: str | None, tags: Any) -> LoadIdentity:
+    return LoadIdentity(
+        load_id=uuid.uuid4(),
+        asset=key.to_user_string(),
+        run_id=run_id,
+        orchestrator="airflow" if AIRFLOW_TAG in tags else "dagster",
+    )
+
+
+def _metadata(result: LoadResult, request: LoadRequest) -> dict[str, Any]:
+    counts = request.counts or RowCounts(read=result.rows_loaded)
+    primary_key = request.spec.primary_key if request.spec else ()
+    return {
+        "dagster/row_count": result.rows_loaded,
+        "dagster/table_name": str(result.target),
+        "dagster/column_schema": table_schema(result.columns, primary_key),
+        "rows_read": counts.read,
+        "rows_quarantined": counts.quarantined,
+        "rows_dropped": counts.dropped,
+        "load_seconds": round(result.seconds, 3),
+        "rows_per_second": round(result.rows_loaded / result.seconds) if result.seconds else 0,
+        "load_id": str(request.identity.load_id),
+        "replaced_by": result.strategy.value if result.strategy else "earlier attempt",
+    }
+
+
+__all__ = ["LoadDetails", "PostgresIOManager", "attach", "failure", "table_schema"]

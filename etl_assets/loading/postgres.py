@@ -1,0 +1,110 @@
+"""The PostgreSQL database that tables are kept in, as a Dagster resource usable in plain Python too.
+
+Not here: how a load works (`writer.py`).
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+from psycopg2 import sql
+from pydantic import Field
+from sqlalchemy.engine import Engine
+
+from etl_assets.errors import EtlError
+from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef
+from etl_assets.loading.writer import record_failure, write
+from etl_assets.postgres.connection import explain_error, make_engine
+from etl_assets.postgres.copy_out import read_query, read_table
+from etl_assets.retry import RetryPolicy
+
+
+class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
+    """One PostgreSQL database to load into and to read from."""
+
+    url: str = Field(
+        description="postgresql://user:password@host:port/database; give it as EnvVar, it holds the password.",
+        json_schema_extra={"dagster__is_secret": True},
+    )
+    application_name: str = Field(default="etl_assets", description="Shown in pg_stat_activity.")
+    statement_timeout_seconds: float = Field(default=3600.0, description="Longest time of one statement; 0 for no limit.")
+    attempts: int = Field(default=4, description="Transactions tried in all, when PostgreSQL is unreachable or asks to retry.")
+
+    def load(
+        self, frame: pd.DataFrame, *, table: str, schema: str = "public", request: LoadRequest | None = None
+    ) -> LoadResult:
+        """Replace the rows of a table by a frame, in one transaction with its ledger row.
+
+        Args:
+            frame: The rows; without a contract the columns take the PostgreSQL types of their dtypes.
+            table: Name of the table.
+            schema: Its schema, made when missing.
+            request: Everything else about the load; None for a plain frame.
+
+        Raises:
+            EtlError: As `writer.write`; the table is then as it was.
+        """
+        request = request or LoadRequest(
+            target=TableRef(schema=schema, table=table), identity=LoadIdentity(load_id=uuid.uuid4(), asset=f"{schema}/{table}")
+        )
+        with self._engine() as engine:
+            return write(engine, request, frame, policy=RetryPolicy(attempts=self.attempts))
+
+    def reject(self, request: LoadRequest, error: EtlError) -> None:
+        """Record a load that a contract's gate refused, with its rejected rows; the table is not touched."""
+        with self._engine() as engine:
+            record_failure(engine, request, error, seconds=0.0, keep_rejected=True)
+
+    def read_table(self, table: str, *, schema: str = "public", columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """All rows of a table, exactly; see `postgres.copy_out.read_query` for types.
+
+        Raises:
+            EtlError: The table or a column does not exist, or PostgreSQL cannot be reached.
+        """
+        where = f"{schema}.{table}"
+        return self._read(lambda connection: read_table(connection, schema, table, columns, where=where), where)
+
+    def read_query(self, query: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """All rows of a query, exactly; parameters are written `%(name)s`.
+
+        Raises:
+            EtlError: PostgreSQL cannot answer the query or cannot be reached.
+        """
+        return self._read(lambda connection: read_query(connection, query, parameters, where="query"), "query")
+
+    def read_composed(self, query: sql.Composed) -> pd.DataFrame:
+        """All rows of a query whose names were quoted by `psycopg2.sql`; errors as `read_query`."""
+        return self._read(
+            lambda connection: read_query(connection, query.as_string(connection.connection.driver_connection), where="query"), "query"
+        )
+
+    def _read(self, read: Any, where: str) -> pd.DataFrame:
+        def attempt() -> pd.DataFrame:
+            try:
+                with engine.connect() as connection:
+                    frame: pd.DataFrame = read(connection)
+                    return frame
+            except Exception as error:
+                explained = explain_error(error, where=where, role="source")
+                if explained is error:
+                    raise
+                raise explained from error
+
+        with self._engine() as engine:
+            return RetryPolicy(attempts=self.attempts).call(attempt, doing=f"reading {where}")
+
+    @contextmanager
+    def _engine(self) -> Iterator[Engine]:
+        engine = make_engine(
+            self.url, application_name=self.application_name, statement_timeout_seconds=self.statement_timeout_seconds
+        )
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+__all__ = ["PostgresResource"]

@@ -1,0 +1,155 @@
+"""The statements of a load, pure: values in, quoted SQL out.
+
+Identifiers go through psycopg2's quoting, values are bound by the caller. Not here: executing anything.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from psycopg2 import sql
+
+from etl_assets.loading.table import ColumnSpec, TableRef, TableSpec
+
+# Schema `etl` as this version needs it. Every statement may run again.
+BOOKKEEPING: Final = (
+    """CREATE SCHEMA IF NOT EXISTS etl""",
+    """CREATE TABLE IF NOT EXISTS etl.loads (
+        load_id uuid NOT NULL,
+        status text NOT NULL CHECK (status IN ('succeeded', 'failed')),
+        asset text NOT NULL,
+        partition text,
+        run_id text,
+        orchestrator text NOT NULL,
+        target_table text NOT NULL,
+        disposition text NOT NULL,
+        rows_read bigint,
+        rows_loaded bigint,
+        rows_quarantined bigint,
+        rows_dropped bigint,
+        seconds double precision NOT NULL,
+        error_class text,
+        sqlstate text,
+        message text,
+        recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )""",
+    """CREATE UNIQUE INDEX IF NOT EXISTS loads_succeeded_once ON etl.loads (load_id) WHERE status = 'succeeded'""",
+    """CREATE INDEX IF NOT EXISTS loads_by_asset ON etl.loads (asset, recorded_at)""",
+    """COMMENT ON TABLE etl.loads IS 'Load ledger: one row per load; a successful one commits with its data.'""",
+    """CREATE TABLE IF NOT EXISTS etl.quarantine (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        load_id uuid NOT NULL,
+        asset text NOT NULL,
+        partition text,
+        run_id text,
+        source_position text,
+        record jsonb NOT NULL,
+        rules text[] NOT NULL,
+        message text NOT NULL,
+        quarantined_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )""",
+    """CREATE INDEX IF NOT EXISTS quarantine_by_asset ON etl.quarantine (asset, quarantined_at)""",
+    """COMMENT ON TABLE etl.quarantine IS 'Rows that broke a data contract, as they were before conversion, with every rule they broke.'""",
+)
+
+# Why a table cannot be dropped and replaced by a new one of the same name without losing something.
+WHAT_WOULD_BE_LOST: Final = """
+    SELECT DISTINCT reason FROM (
+        SELECT 'view ' || v.oid::regclass::text AS reason
+          FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
+         WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = %(table)s::regclass AND v.oid <> %(table)s::regclass
+        UNION ALL SELECT 'foreign key ' || conname FROM pg_constraint
+         WHERE contype = 'f' AND (confrelid = %(table)s::regclass OR conrelid = %(table)s::regclass)
+        UNION ALL SELECT 'constraint ' || conname FROM pg_constraint
+         WHERE conrelid = %(table)s::regclass AND contype IN ('c', 'x')
+        UNION ALL SELECT 'index ' || indexrelid::regclass::text FROM pg_index i
+         WHERE indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
+        UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgrelid = %(table)s::regclass AND NOT tgisinternal
+        UNION ALL SELECT 'policy ' || polname FROM pg_policy WHERE polrelid = %(table)s::regclass
+        UNION ALL SELECT 'publication ' || prpubid::text FROM pg_publication_rel WHERE prrelid = %(table)s::regclass
+        UNION ALL SELECT 'inheritance' FROM pg_inherits WHERE %(table)s::regclass IN (inhrelid, inhparent)
+        UNION ALL SELECT 'default of a column' FROM pg_attrdef WHERE adrelid = %(table)s::regclass
+        UNION ALL SELECT 'grant on a column' FROM pg_attribute WHERE attrelid = %(table)s::regclass AND attacl IS NOT NULL
+        UNION ALL SELECT 'statistics ' || stxname FROM pg_statistic_ext WHERE stxrelid = %(table)s::regclass
+        UNION ALL SELECT 'use of its row type' FROM pg_depend d JOIN pg_class c ON c.reltype = d.refobjid
+         WHERE c.oid = %(table)s::regclass AND d.deptype = 'n' AND d.classid <> 'pg_rewrite'::regclass
+        UNION ALL SELECT 'another owner' FROM pg_class WHERE oid = %(table)s::regclass AND relowner <> current_user::regrole
+        UNION ALL SELECT 'row security' FROM pg_class WHERE oid = %(table)s::regclass AND relrowsecurity
+        UNION ALL SELECT 'being no plain table' FROM pg_class WHERE oid = %(table)s::regclass AND relkind <> 'r'
+    ) found ORDER BY reason
+"""
+
+COLUMNS_OF_TABLE: Final = """
+    SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull, col_description(attrelid, attnum)
+      FROM pg_attribute WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+     ORDER BY attnum
+"""
+
+COMMENT_OF_TABLE: Final = "SELECT obj_description(%(table)s::regclass, 'pg_class')"
+
+KEYS_OF_TABLE: Final = """
+    SELECT contype::text, array_agg(attname::text ORDER BY place)
+      FROM pg_constraint, unnest(conkey) WITH ORDINALITY AS k(attnum, place), pg_attribute a
+     WHERE conrelid = %(table)s::regclass AND contype IN ('p', 'u') AND a.attrelid = conrelid AND a.attnum = k.attnum
+     GROUP BY pg_constraint.oid, contype ORDER BY contype
+"""
+
+GRANTS_OF_TABLE: Final = """
+    SELECT privilege_type, is_grantable, CASE WHEN grantee <> 0 THEN pg_get_userbyid(grantee)::text END
+      FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = %(table)s::regclass AND grantee <> relowner
+"""
+
+
+def name_of(table: TableRef) -> sql.Identifier:
+    """The quoted name of a table."""
+    return sql.Identifier(table.schema, table.table)
+
+
+def create_table(table: TableRef, columns: Sequence[ColumnSpec]) -> sql.Composed:
+    """CREATE TABLE without keys: they are added after the rows. Types are the names that PostgreSQL prints."""
+    lines = [
+        sql.SQL("{} {}{}").format(
+            sql.Identifier(column.name), sql.SQL(column.type), sql.SQL("" if column.nullable else " NOT NULL")
+        )
+        for column in columns
+    ]
+    return sql.SQL("CREATE TABLE {} ({})").format(name_of(table), sql.SQL(", ").join(lines))
+
+
+def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
+    """Primary key and unique constraints, named by PostgreSQL."""
+    keys = [("PRIMARY KEY", spec.primary_key)] if spec.primary_key else []
+    keys += [("UNIQUE", names) for names in spec.unique]
+    return [
+        sql.SQL("ALTER TABLE {} ADD {} ({})").format(
+            name_of(table), sql.SQL(kind), sql.SQL(", ").join(map(sql.Identifier, names))
+        )
+        for kind, names in keys
+    ]
+
+
+def add_comments(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
+    """Comments on the table and its columns, where there are any."""
+    statements = [
+        sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(name_of(table), sql.Identifier(column.name), sql.Literal(column.comment))
+        for column in spec.columns
+        if column.comment
+    ]
+    if spec.comment:
+        statements.append(sql.SQL("COMMENT ON TABLE {} IS {}").format(name_of(table), sql.Literal(spec.comment)))
+    return statements
+
+
+def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bool) -> sql.Composed:
+    """One GRANT; a grantee of None is PUBLIC."""
+    return sql.SQL("GRANT {} ON {} TO {}{}").format(
+        sql.SQL(privilege),
+        name_of(table),
+        sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee),
+        sql.SQL(" WITH GRANT OPTION" if grantable else ""),
+    )
+
+
+__all__ = [
+    "BOOKKEEPING", "COLUMNS_OF_TABLE", "COMMENT_OF_TABLE", "GRANTS_OF_TABLE", "KEYS_OF_TABLE", "WHAT_WOULD_BE_LOST", "add_comments",
+    "add_keys", "create_table", "grant", "name_of",
+]  # fmt: skip

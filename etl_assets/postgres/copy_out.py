@@ -1,0 +1,126 @@
+"""Read a PostgreSQL query into a frame exactly: `COPY TO STDOUT` parsed by pyarrow with the column types of the query itself.
+
+Exact means: big integers beside NULLs stay integers (Int64), numeric stays Decimal, '' and NULL stay distinct, a timestamp with
+time zone keeps its instant (as UTC). NULL and NaN of a float column both read as NaN, as pandas has it. Types that Arrow's parser
+does not know come as PostgreSQL's own text.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+from psycopg2 import sql
+from sqlalchemy.engine import Connection
+
+from etl_assets.errors import SourceFormatError
+from etl_assets.frames import arrow_to_series
+from etl_assets.postgres.types import arrow_type_for_reading
+
+_SPOOL_BYTES = 256 * 2**20
+
+
+def read_query(connection: Connection, query: str, parameters: Mapping[str, Any] | None = None, *, where: str) -> pd.DataFrame:
+    """All rows of a query.
+
+    Args:
+        connection: A SQLAlchemy connection on psycopg2; its transaction and snapshot are used.
+        query: One SELECT; parameters written as `%(name)s`. Without parameters `%` stands for itself.
+        parameters: Bound values.
+        where: Asset or source, for errors.
+
+    Returns:
+        One row per row of the query, its columns in order; RangeIndex.
+
+    Raises:
+        SourceFormatError: Two columns share a name, or a value lies outside what Arrow can hold (a date before year 1, infinity).
+        sqlalchemy.exc.DBAPIError, psycopg2.Error: The server refused the query.
+    """
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor:
+        bound = cursor.mogrify(query, parameters).decode(driver.encoding) if parameters else query
+        types = _column_types(connection, bound)
+        names = [name for name, _ in types]
+        if len(set(names)) < len(names):
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            raise SourceFormatError(where, f"the query returns several columns named {repeated}.", "give each an alias with AS.")
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as file:
+            # Every value quoted, so that an unquoted empty field is NULL and a quoted one is ''.
+            cursor.copy_expert(f"COPY ({bound}) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE *)", file)
+            file.seek(0)
+            table = _parse(file, types, where)
+    return _to_frame(table, types)
+
+
+def _column_types(connection: Connection, bound: str) -> list[tuple[str, str]]:
+    """Name and `format_type` of each column, without running the query."""
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM ({bound}) AS described LIMIT 0")
+        described = [(column.name, column.type_code, _modifier(column)) for column in cursor.description]
+        if not described:
+            return []
+        cursor.execute(
+            "SELECT format_type(oid, nullif(modifier, -1)) FROM unnest(%s::oid[], %s::int[]) WITH ORDINALITY AS t(oid, modifier, n) ORDER BY n",
+            ([oid for _, oid, _ in described], [modifier for _, _, modifier in described]),
+        )
+        return [(name, formatted) for (name, _, _), (formatted,) in zip(described, cursor.fetchall(), strict=True)]
+
+
+def _modifier(column: Any) -> int:
+    # psycopg2 hides the type modifier, but for numeric it tells precision and scale, which make it up.
+    if column.precision is not None and column.scale is not None and column.precision <= 1000:
+        return int((column.precision << 16) | (column.scale & 0x7FF)) + 4
+    return -1
+
+
+def _parse(file: Any, types: Sequence[tuple[str, str]], where: str) -> pa.Table:
+    names = [name for name, _ in types]
+    if file.read(1) == b"" or not names:
+        return pa.table({name: pa.array([], arrow_type_for_reading(type_name)) for name, type_name in types})
+    file.seek(0)
+    try:
+        return pyarrow.csv.read_csv(
+            file,
+            read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=8 * 2**20),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={name: arrow_type_for_reading(type_name) for name, type_name in types},
+                null_values=[""],
+                quoted_strings_can_be_null=False,
+                strings_can_be_null=True,
+                true_values=["t"],
+                false_values=["f"],
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise SourceFormatError(
+            where, f"a value cannot be held exactly ({error}).", "select that column cast to text, as in `SELECT valid_to::text`."
+        ) from error
+
+
+def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    columns: dict[str, Any] = {}
+    for (name, type_name), column in zip(types, table.columns, strict=True):
+        if type_name.startswith("numeric") and not pa.types.is_decimal(column.type):
+            columns[name] = pd.Series([None if text is None else Decimal(text) for text in column.to_pylist()], dtype=object)
+        elif type_name == "bytea":
+            columns[name] = pd.Series([None if text is None else bytes.fromhex(text[2:]) for text in column.to_pylist()], dtype=object)
+        else:
+            columns[name] = arrow_to_series(column)
+    return pd.DataFrame(columns, columns=[name for name, _ in types], index=pd.RangeIndex(table.num_rows))
+
+
+def read_table(
+    connection: Connection, schema: str, table: str, columns: Sequence[str] | None = None, *, where: str
+) -> pd.DataFrame:
+    """A whole table, or some of its columns, as `read_query` returns it."""
+    wanted = sql.SQL(", ").join(map(sql.Identifier, columns)) if columns is not None else sql.SQL("*")
+    query = sql.SQL("SELECT {} FROM {}").format(wanted, sql.Identifier(schema, table))
+    return read_query(connection, query.as_string(connection.connection.driver_connection), where=where)
+
+
+__all__ = ["read_query", "read_table"]
