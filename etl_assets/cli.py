@@ -22,7 +22,7 @@ from etl_assets.errors import ConfigurationError, EtlError
 if TYPE_CHECKING:
     from etl_assets.config import Settings
 
-STOP_SECONDS = 20
+STOP_SECONDS = 8
 
 
 class _Group(click.Group):

@@ -38,6 +38,15 @@ from etl_assets.postgres.types import canonical_name, from_pandas_dtype
 SAMPLE_ROWS = 5
 SAMPLE_CHARACTERS = 200
 Mask = npt.NDArray[np.bool_]
+# pandera's comparisons by the names people give them in Field(...), with their sign.
+_COMPARISONS = {
+    "equal_to": ("eq", "="),
+    "not_equal_to": ("ne", "<>"),
+    "greater_than": ("gt", ">"),
+    "greater_than_or_equal_to": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_or_equal_to": ("le", "<="),
+}
 
 
 class Severity(StrEnum):
@@ -328,10 +337,9 @@ class Contract:
             if not column.nullable or column.primary_key:
                 add("not_null", f"{column.name}_not_null", [column.name], f"{column.name} is present", storing)
             for check in schema.checks:
-                add(
-                    "check", f"{column.name}_{check.name or 'check'}", [column.name], f"{column.name}: {_words(check)}",
-                    Severity.WARN if check.raise_warning else severity, check,
-                )  # fmt: skip
+                short = _COMPARISONS.get(check.name or "", (check.name or "check", ""))[0]
+                says = f"{column.name} {_words(check)}"
+                add("check", f"{column.name}_{short}", [column.name], says, Severity.WARN if check.raise_warning else severity, check)
             if column.unique and (column.name,) != self.primary_key:
                 add("unique", f"{column.name}_unique", [column.name], f"{column.name} is unique", storing)
         for check in self._schema.checks:
@@ -433,6 +441,8 @@ def _target(dtype: Any, where: str) -> tuple[Target, str | None]:
 
 
 def _words(check: pa.Check) -> str:
+    if check.name in _COMPARISONS and len(check.statistics) == 1:
+        return f"{_COMPARISONS[check.name][1]} {next(iter(check.statistics.values()))}"
     said = check.description or check.error or check.title or (check.name or "check").replace("_", " ")
     return str(said)
 
