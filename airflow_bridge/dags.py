@@ -1,0 +1,115 @@
+"""A manifest to a DAG: reads one JSON file, imports neither dagster nor pandas.
+
+    # airflow dag
+    from airflow_bridge.dags import dags_from_folder
+    globals().update(dags_from_folder("/path/to/manifests"))
+
+Airflow parses the file again for every task; then only the running task is built.
+
+Not here: what the tasks do (`operators.py`).
+"""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, TaskGroup, get_parsing_context
+
+from airflow_bridge.launcher import Launcher
+from airflow_bridge.manifest import Manifest, ManifestError, Step, load
+from airflow_bridge.operators import FinishOperator, StepOperator
+
+FINISH = "finish"
+# A fixed date: a moving one would make a new DAG version at every parse.
+_START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+
+
+def dag_from_manifest(path: str | Path, *, dag_id: str | None = None, launcher: Launcher | None = None, **options: Any) -> DAG:
+    """The DAG of one manifest: a task per step, a TaskGroup per asset group, and a last task that closes the Dagster run.
+
+    Args:
+        path: The manifest.
+        dag_id: Name of the DAG; the job's name when None.
+        launcher: How tasks reach the runner; in their own process when None.
+        options: Everything else that `DAG` takes, such as `schedule` (None by default: never the same job in two schedulers),
+            `start_date`, `default_args`, `tags`.
+
+    Raises:
+        ManifestError: The manifest cannot be used; Airflow shows it as an import error.
+    """
+    manifest = load(Path(path))
+    context = get_parsing_context()
+    name = dag_id or manifest.job
+    only = context.task_id if context.dag_id == name else None
+    options = {"schedule": None, "start_date": _START, "catchup": False, "doc_md": _documentation(manifest), **options}
+    options.setdefault("tags", ["dagster"])
+    with DAG(name, **options) as dag:
+        _add_tasks(manifest, launcher, only)
+    return dag
+
+
+def dags_from_folder(folder: str | Path, **options: Any) -> dict[str, DAG]:
+    """One DAG per manifest in a folder, by DAG id; options as in `dag_from_manifest`.
+
+    Raises:
+        ManifestError: The folder holds no manifest, or one cannot be used.
+    """
+    paths = sorted(Path(folder).glob("*.json"))
+    if not paths:
+        raise ManifestError(f"{folder}: there is no manifest in this folder. Next: run `airflow-bridge export -m MODULE -o {folder}`.")
+    running = get_parsing_context().dag_id
+    wanted = [path for path in paths if running in (None, path.stem)] or paths
+    return {dag.dag_id: dag for dag in (dag_from_manifest(path, **options) for path in wanted)}
+
+
+def _add_tasks(manifest: Manifest, launcher: Launcher | None, only: str | None) -> None:
+    shared: dict[str, Any] = {"code": manifest.code, "job": manifest.job, "launcher": launcher}
+    groups: dict[str, TaskGroup] = {}
+    tasks: dict[str, StepOperator] = {}
+    for step in manifest.steps:
+        if only not in (None, step.key):
+            continue
+        if step.group is not None and step.group not in groups:
+            # Ids without the group's prefix stay the same when an asset moves to another group.
+            groups[step.group] = TaskGroup(f"group_{step.group}", prefix_group_id=False, tooltip=f"asset group {step.group}")
+        tasks[step.key] = StepOperator(
+            task_id=step.key,
+            step=step.key,
+            task_group=groups.get(step.group) if step.group is not None else None,
+            doc_md=step.description,
+            **_owner(step),
+            **_retries(step),
+            **shared,
+        )
+    if only is None:
+        for step in manifest.steps:
+            for upstream in step.upstream:
+                tasks[upstream].set_downstream(tasks[step.key])
+    if only in (None, FINISH):
+        steps = tuple(step.key for step in manifest.steps)
+        finish = FinishOperator(task_id=FINISH, steps=steps, trigger_rule="all_done", retries=2, **shared)
+        leaves = [task for task in tasks.values() if not task.downstream_list]
+        if leaves:
+            finish.set_upstream(leaves)
+
+
+def _owner(step: Step) -> dict[str, str]:
+    return {"owner": step.owners[0]} if step.owners else {}
+
+
+def _retries(step: Step) -> dict[str, Any]:
+    if step.retry is None:
+        return {"retries": 0}
+    return {
+        "retries": step.retry.max_retries,
+        "retry_delay": datetime.timedelta(seconds=step.retry.delay_seconds),
+        "retry_exponential_backoff": step.retry.backoff == "exponential",
+    }
+
+
+def _documentation(manifest: Manifest) -> str:
+    lines = [manifest.description or "", "", f"Dagster job `{manifest.job}` of `{manifest.code.module}`, one Dagster run per DAG run."]
+    return "\n".join(lines).strip()
+
+
+__all__ = ["dag_from_manifest", "dags_from_folder"]
