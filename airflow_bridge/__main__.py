@@ -12,7 +12,9 @@ def main() -> None:
     """Run one command; errors are one message and exit code 1."""
     parser = argparse.ArgumentParser(prog="airflow-bridge", description="Convert Dagster asset jobs into Airflow DAGs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    export = commands.add_parser("export", help="write one manifest per job", description="Write one manifest per job of a Dagster project.")
+    export = commands.add_parser(
+        "export", help="write one manifest per job", description="Write one manifest per job of a Dagster project."
+    )
     export.add_argument("-m", "--module", required=True, help="importable module with the definitions, such as etl_assets.definitions")
     export.add_argument("-a", "--attribute", default="defs", help="name of the Definitions in it (default: defs)")
     export.add_argument("-j", "--job", action="append", default=[], help="name of a job, may be repeated (default: all jobs)")

@@ -4,7 +4,6 @@ Not here: anything of Airflow; how a plan is read (`runner.py`).
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,8 +56,9 @@ def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence
 
 
 def _definitions(module: str, attribute: str) -> dg.Definitions:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         loaded: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

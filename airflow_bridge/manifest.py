@@ -161,17 +161,14 @@ def _fingerprint(content: Mapping[str, Any]) -> str:
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
-    steps = tuple(
-        Step(
-            **{
-                **{name: tuple(value) if isinstance(value, list) else value for name, value in step.items()},
-                "retry": Retry(**step["retry"]) if step["retry"] else None,
-            }
-        )
-        for step in content["steps"]
-    )
+    steps = tuple(_step(step) for step in content["steps"])
     schedule = Schedule(**content["schedule"]) if content["schedule"] else None
     return Manifest(**{**content, "code": Code(**content["code"]), "schedule": schedule, "steps": steps})
+
+
+def _step(content: Mapping[str, Any]) -> Step:
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    return Step(**{**fields, "retry": Retry(**fields["retry"]) if fields["retry"] else None})
 
 
 def _check_graph(manifest: Manifest, path: Path) -> None:

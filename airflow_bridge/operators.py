@@ -5,8 +5,7 @@ Not here: which tasks there are (`dags.py`).
 
 from typing import Any
 
-from airflow.exceptions import AirflowFailException
-from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
 from airflow_bridge.launcher import FinishRequest, InlineLauncher, Launcher, Response, StepRequest
 from airflow_bridge.manifest import Code
@@ -21,7 +20,7 @@ class _BridgeOperator(BaseOperator):
         self.job = job
         self.launcher = launcher or InlineLauncher()
 
-    def _where(self, context: Any) -> dict[str, str]:
+    def _where(self, context: Any) -> dict[str, Any]:
         return {
             "module": self.code.module,
             "attribute": self.code.attribute,

@@ -15,6 +15,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -67,6 +68,7 @@ def plan_of(job: dg.JobDefinition) -> list[PlannedStep]:
     planned = []
     for step in plan.get_all_steps_in_topo_order():
         outputs = [output.properties for output in step.step_outputs]
+        definition: Any = job.get_node(step.node_handle.root).definition
         planned.append(
             PlannedStep(
                 key=step.key,
@@ -74,7 +76,7 @@ def plan_of(job: dg.JobDefinition) -> list[PlannedStep]:
                 checks=tuple((o.asset_check_key.asset_key, o.asset_check_key.name) for o in outputs if o.asset_check_key is not None),
                 upstream=tuple(sorted(upstream.get(step.key, ()))),
                 pool=step.pool,
-                retry_policy=job.get_node(step.node_handle.root).definition.retry_policy or job.op_retry_policy,
+                retry_policy=getattr(definition, "retry_policy", None),
             )
         )
     return planned
@@ -110,7 +112,7 @@ def handle(request: StepRequest | FinishRequest) -> Response:
 
 
 def _execute(instance: dg.DagsterInstance, request: StepRequest, run_id: str) -> Response:
-    repository = ReconstructableRepository.for_module(request.module, request.attribute, os.getcwd())
+    repository = ReconstructableRepository.for_module(request.module, request.attribute, str(Path.cwd()))
     job = repository.get_reconstructable_job(request.job)
     run = _find_or_create(instance, job, request, run_id)
     if run.status in _CANCELED:
@@ -120,7 +122,6 @@ def _execute(instance: dg.DagsterInstance, request: StepRequest, run_id: str) ->
     events = list(execute_plan_iterator(plan, job, run, instance, run_config=run.run_config, retry_mode=RetryMode.DEFERRED))
     rows: dict[str, int | None] = {}
     failed_checks = []
-    blocked = False
     for event in events:
         if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
             metadata = event.step_materialization_data.materialization.metadata
@@ -130,15 +131,12 @@ def _execute(instance: dg.DagsterInstance, request: StepRequest, run_id: str) ->
             evaluation = event.asset_check_evaluation_data
             if not evaluation.passed:
                 failed_checks.append(f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}")
-                blocked = blocked or (evaluation.blocking and evaluation.severity is dg.AssetCheckSeverity.ERROR)
     failures = [event for event in events if event.is_step_failure]
     again = any(event.is_step_up_for_retry for event in events)
     skipped = any(event.event_type is dg.DagsterEventType.STEP_SKIPPED for event in events)
     done = any(event.is_step_success for event in events) and not failures and not skipped
     message = "" if done else _why(failures, again=again, step=request.step)
-    return Response(
-        run_id=run_id, success=done, retry=again, message=message, materializations=rows, failed_checks=tuple(failed_checks)
-    )
+    return Response(run_id=run_id, success=done, retry=again, message=message, materializations=rows, failed_checks=tuple(failed_checks))
 
 
 def _finish(instance: dg.DagsterInstance, request: FinishRequest, run_id: str) -> Response:

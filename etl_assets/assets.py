@@ -34,6 +34,8 @@ from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach
 from etl_assets.loading.table import RowCounts
 from etl_assets.retry import RetryPolicy
 
+# A resource of any kind, which Dagster hands over by the parameter's name.
+_ANY_RESOURCE: Any = dg.ResourceParam[Any]  # type: ignore[misc]
 LAYERS = ("raw", "clean", "mart")
 COLUMNS_MATCH = "columns_match"
 TYPES_MATCH = "types_match"
@@ -132,7 +134,7 @@ class _Definition:
             check_specs=self._check_specs(),
             **options,
         )
-        return typing.cast(dg.AssetsDefinition, decorate(self._compute_function(io_manager_key, needed)))
+        return typing.cast("dg.AssetsDefinition", decorate(self._compute_function(io_manager_key, needed)))
 
     # -- reading the function ---------------------------------------------------------------------------------------
 
@@ -194,7 +196,10 @@ class _Definition:
         specs = [
             dg.AssetCheckSpec(COLUMNS_MATCH, asset=self.key, description=f"The columns are those of contract {self.contract.name}."),
             dg.AssetCheckSpec(
-                ROWS_ACCOUNTED_FOR, asset=self.key, blocking=True, description="Rows read = loaded + quarantined + dropped by a declared rule."
+                ROWS_ACCOUNTED_FOR,
+                asset=self.key,
+                blocking=True,
+                description="Rows read = loaded + quarantined + dropped by a declared rule.",
             ),
         ]
         specs += [dg.AssetCheckSpec(name, asset=self.key, description=says) for name, says in self.checks.items()]
@@ -222,7 +227,7 @@ class _Definition:
             annotation = pd.DataFrame if name in self.frames else self.hints.get(name, inspect.Parameter.empty)
             parameters.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation))
         parameters += [
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.ResourceParam[Any]) for name in sorted(needed)
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=_ANY_RESOURCE) for name in sorted(needed)
         ]
         compute.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         compute.__annotations__ = {p.name: p.annotation for p in parameters if p.annotation is not inspect.Parameter.empty}
@@ -231,9 +236,7 @@ class _Definition:
         compute.__doc__ = self.function.__doc__
         return compute
 
-    def _run(
-        self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool, io_manager: object
-    ) -> Iterator[Any]:
+    def _run(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool, io_manager: object) -> Iterator[Any]:
         rows_in = len(arguments[self.carried]) if self.carried is not None else None
         for name in self.frames:
             model = _model_of(self.hints.get(name))
@@ -269,9 +272,7 @@ class _Definition:
         try:
             split = self.contract.split(frame, where=self.where)
         except ContractViolationError as error:
-            yield dg.AssetCheckResult(
-                check_name=COLUMNS_MATCH, passed=False, description=error.cause, severity=dg.AssetCheckSeverity.ERROR
-            )
+            yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=False, description=error.cause, severity=dg.AssetCheckSeverity.ERROR)
             raise
         yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
         return split
@@ -360,7 +361,9 @@ def _describe(account: Account) -> dict[str, Any]:
     """What connectors and cleaning steps reported, for the UI."""
     described: dict[str, Any] = {}
     if account.reads:
-        described["sources"] = dg.MetadataValue.table([dg.TableRecord({"source": read.source, "rows": read.rows}) for read in account.reads])
+        described["sources"] = dg.MetadataValue.table(
+            [dg.TableRecord({"source": read.source, "rows": read.rows}) for read in account.reads]
+        )
     if account.steps:
         described["cleaning"] = dg.MetadataValue.table(
             [
@@ -393,9 +396,7 @@ def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.Data
 
 def _most_broken(split: Split) -> str:
     broken = sorted((o for o in split.outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
-    return ", ".join(
-        f"{o.rule.name} {o.failed_rows} times (first: {o.samples[0].position}, {o.samples[0].value[:80]})" for o in broken[:3]
-    )
+    return ", ".join(f"{o.rule.name} {o.failed_rows} times (first: {o.samples[0].position}, {o.samples[0].value[:80]})" for o in broken[:3])
 
 
 def _look_into_quarantine(asset: str) -> str:

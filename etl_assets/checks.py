@@ -57,7 +57,7 @@ def references_check(
         except EtlError as error:
             raise failure(error, asset) from error
         rows = int(orphans["rows"].sum())
-        sample = [dg.TableRecord({"value": str(row.value), "rows": int(row.rows)}) for row in orphans.head(SAMPLE_VALUES).itertuples()]
+        sample = [dg.TableRecord({"value": str(value), "rows": int(count)}) for value, count in orphans.head(SAMPLE_VALUES).to_numpy()]
         return dg.AssetCheckResult(
             passed=rows == 0,
             severity=severity,

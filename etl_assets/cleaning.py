@@ -111,6 +111,7 @@ def rename(names: Mapping[str, str]) -> Step:
 
 def select(*columns: str) -> Step:
     """Keep these columns, in this order; `source_position` comes along when it is there."""
+
     def run(frame: pd.DataFrame) -> pd.DataFrame:
         kept = [*columns, SOURCE_POSITION] if SOURCE_POSITION in frame and SOURCE_POSITION not in columns else list(columns)
         return frame[kept]
@@ -122,12 +123,10 @@ def null_markers(*markers: str, columns: Sequence[str] | None = None) -> Step:
     """Read exact texts such as "NA" as NULL, in the given columns or in all of text."""
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
-        chosen = list(columns) if columns is not None else [name for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
+        chosen = list(columns) if columns is not None else [str(name) for name in frame if isinstance(frame[name].dtype, pd.StringDtype)]
         return frame.assign(**{name: frame[name].mask(frame[name].isin(markers)) for name in chosen})
 
-    return Step(
-        name=f"null markers {', '.join(markers)}", function=run, columns=tuple(columns) if columns is not None else None
-    )
+    return Step(name=f"null markers {', '.join(markers)}", function=run, columns=tuple(columns) if columns is not None else None)
 
 
 def trim(*columns: str) -> Step:

@@ -57,7 +57,11 @@ def main(verbose: bool, traceback: bool) -> None:
 
 @main.command()
 @click.option(
-    "--operations", type=click.Choice(["postgres", "sqlite"]), default="postgres", show_default=True, help="Which source database holds the flights."
+    "--operations",
+    type=click.Choice(["postgres", "sqlite"]),
+    default="postgres",
+    show_default=True,
+    help="Which source database holds the flights.",
 )
 def demo(operations: str) -> None:
     """Build the example's sources and materialise its tables."""
@@ -172,10 +176,8 @@ def _everything(settings: "Settings", operations: str) -> "Iterator[dict[str, st
         if not (project / name).is_file():
             raise ConfigurationError("etl-assets", f"there is no {name} in {project}.", "go to the project's folder first.")
     folder = settings.home / "sources"
-    if operations == "sqlite":
-        operations_url = f"sqlite:///{folder / 'operations.db'}"
-    else:
-        operations_url = embedded_database(settings, "operations")
+    sqlite = operations == "sqlite"
+    operations_url = f"sqlite:///{folder / 'operations.db'}" if sqlite else embedded_database(settings, "operations")
     variables = {"DATABASE_URL": warehouse_url(settings), **dagster_variables(settings, project)}
     sources = build_sources(folder, operations_url)
     variables |= {OPERATIONS_URL: sources.operations_url, FILES_FOLDER: str(sources.files)}

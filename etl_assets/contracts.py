@@ -15,6 +15,7 @@ Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`), SQL (`
 """
 
 import functools
+import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -180,9 +181,9 @@ class Contract:
                 self.name, f"pandera cannot read the model ({error}).", "correct the annotation it names."
             ) from error
         declared = _declared_metadata(model)
-        self.description = (model.__doc__ or "").strip() if model.__doc__ != pa.DataFrameModel.__doc__ else ""
+        self.description = inspect.cleandoc(model.__dict__.get("__doc__") or "")
         self.primary_key = tuple(declared.get("primary_key", ()))
-        self._keep = {"all": False, "exclude_first": "first", "exclude_last": "last"}[self._schema.report_duplicates or "all"]
+        self._keep = {"all": False, "exclude_first": "first", "exclude_last": "last"}[self._schema.report_duplicates]
         unknown = [name for name in self.primary_key if name not in self._schema.columns]
         if unknown:
             raise ContractDefinitionError(
@@ -278,9 +279,7 @@ class Contract:
         bad: Mask = np.zeros(len(frame), dtype=bool)
         for rule in rejecting:
             bad |= masks[rule.name]
-        return Split(
-            valid=self._valid(converted, ~bad), rejected=_reject(frame, bad, rejecting, masks, positions), outcomes=outcomes
-        )
+        return Split(valid=self._valid(converted, ~bad), rejected=_reject(frame, bad, rejecting, masks, positions), outcomes=outcomes)
 
     # -- reading the model ------------------------------------------------------------------------------------------
 
@@ -374,9 +373,7 @@ class Contract:
                 unconverted[column.name] = np.zeros(len(frame), dtype=bool)
         return pd.DataFrame(values, index=frame.index), unconverted
 
-    def _mask(
-        self, evaluation: _Evaluation, frame: pd.DataFrame, unconverted: dict[str, Mask], passing: Mask, where: str
-    ) -> Mask:
+    def _mask(self, evaluation: _Evaluation, frame: pd.DataFrame, unconverted: dict[str, Mask], passing: Mask, where: str) -> Mask:
         """True for each row that breaks the rule."""
         rule = evaluation.rule
         if rule.kind == "type":
@@ -402,7 +399,7 @@ class Contract:
 
     @staticmethod
     def _positions(frame: pd.DataFrame) -> "pd.Series[Any] | None":
-        return frame[SOURCE_POSITION] if SOURCE_POSITION in frame else None
+        return frame.get(SOURCE_POSITION)
 
 
 def _declared_metadata(model: type[pa.DataFrameModel]) -> dict[str, Any]:
@@ -428,7 +425,7 @@ def _target(dtype: Any, where: str) -> tuple[Target, str | None]:
         return conversion.timestamp(kind), name
     letter = getattr(kind, "kind", "O")
     if letter in "iu":
-        return conversion.integer(kind.itemsize * 8, signed=letter == "i"), name
+        return conversion.integer(int(getattr(kind, "itemsize", 8)) * 8, signed=letter == "i"), name
     if letter == "f":
         return conversion.floating(kind), name
     if letter == "b":
@@ -441,8 +438,9 @@ def _target(dtype: Any, where: str) -> tuple[Target, str | None]:
 
 
 def _words(check: pa.Check) -> str:
-    if check.name in _COMPARISONS and len(check.statistics) == 1:
-        return f"{_COMPARISONS[check.name][1]} {next(iter(check.statistics.values()))}"
+    statistics = check.statistics or {}
+    if check.name in _COMPARISONS and len(statistics) == 1:
+        return f"{_COMPARISONS[check.name][1]} {next(iter(statistics.values()))}"
     said = check.description or check.error or check.title or (check.name or "check").replace("_", " ")
     return str(said)
 
@@ -456,7 +454,7 @@ def _run_check(check: pa.Check, checked: Any, rule: Rule, where: str) -> Mask:
             outcome = check(checked).check_output
         else:
             # pandera's own call fails when a nullable column makes the outcome of some rows unknown.
-            backend = check.get_backend(checked)(check)
+            backend: Any = check.get_backend(checked)(check)
             outcome = backend.apply(backend.preprocess(checked, None))
     except Exception as error:
         raise ContractViolationError(
@@ -516,7 +514,8 @@ def _plain(value: Any) -> Any:
     """The value as JSON carries it; anything but numbers, booleans and text as its text."""
     if isinstance(value, dict | list):
         return value
-    if pd.isna(value):
+    missing: Any = pd.isna(value)
+    if value is None or missing is True:
         return None
     if isinstance(value, bool | np.bool_):
         return bool(value)

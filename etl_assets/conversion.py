@@ -62,7 +62,8 @@ class Target:
 
 def integer(bits: int = 64, *, signed: bool = True) -> Target:
     """Whole numbers of 8 to 64 bits."""
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    low = -(1 << (bits - 1)) if signed else 0
+    high = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1
 
     def parse(value: Any) -> int:
         if isinstance(value, bool | np.bool_):

@@ -33,6 +33,7 @@ from etl_assets.errors import LocalServerError
 
 USER = "etl"
 UNPRIVILEGED_ACCOUNT = "nobody"
+ELSEWHERE = Path("/var/tmp")  # noqa: S108 - a folder of ours in it is checked for its owner, see _make_private
 FREE_BYTES_NEEDED = 300 * 1024 * 1024
 START_SECONDS = 60
 THREE_WAYS_OUT = (
@@ -191,7 +192,7 @@ class LocalPostgres:
             home = self.folder
         else:
             digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
-            home = Path("/var/tmp") / f"etl-assets-postgres-{digest}"
+            home = ELSEWHERE / f"etl-assets-postgres-{digest}"
         _make_private(home, account)
         if home != self.folder:
             self._note.write_text(json.dumps({"home": str(home)}))
@@ -204,9 +205,7 @@ class LocalPostgres:
         with contextlib.suppress(LocalServerError):
             binaries = find_binaries(self._explicit_binaries)
             account = _unprivileged_account()
-            return _Cluster(
-                home=home, binaries=self._reachable_binaries(binaries, home, account), account=account, name=str(self.folder)
-            )
+            return _Cluster(home=home, binaries=self._reachable_binaries(binaries, home, account), account=account, name=str(self.folder))
         return _Cluster(home=home, binaries=None, account=None, name=str(self.folder))
 
     def _reachable_binaries(self, binaries: Path, home: Path, account: "_Account | None") -> Path:
@@ -305,9 +304,7 @@ class _Cluster:
             return
         free = shutil.disk_usage(self.home).free
         if free < free_bytes_needed:
-            raise _no_space(
-                self.name, f"{free // 2**20} MiB are free where the cluster goes, {free_bytes_needed // 2**20} MiB are needed."
-            )
+            raise _no_space(self.name, f"{free // 2**20} MiB are free where the cluster goes, {free_bytes_needed // 2**20} MiB are needed.")
         # A cluster that was being made when its maker was killed has no PG_VERSION or no marker: start over.
         building = self.home / "data.building"
         shutil.rmtree(building, ignore_errors=True)
@@ -505,7 +502,7 @@ def _is_live_postgres(pid: int) -> bool:
             return state not in "ZX" and b"postgres" in (process / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             return False
-    said = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], stdout=subprocess.PIPE, text=True, check=False).stdout
+    said = subprocess.run(["/bin/ps", "-o", "stat=,command=", "-p", str(pid)], stdout=subprocess.PIPE, text=True, check=False).stdout
     return bool(said.strip()) and not said.startswith("Z") and "postgres" in said
 
 

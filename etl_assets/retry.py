@@ -76,12 +76,8 @@ class RetryPolicy:
 
     def _wait(self) -> tenacity.wait.wait_base:
         if self.jitter:
-            return tenacity.wait_random_exponential(
-                multiplier=self.initial_seconds, exp_base=self.multiplier, max=self.maximum_seconds
-            )
-        return tenacity.wait_exponential(
-            multiplier=self.initial_seconds, exp_base=self.multiplier, max=self.maximum_seconds
-        )
+            return tenacity.wait_random_exponential(multiplier=self.initial_seconds, exp_base=self.multiplier, max=self.maximum_seconds)
+        return tenacity.wait_exponential(multiplier=self.initial_seconds, exp_base=self.multiplier, max=self.maximum_seconds)
 
 
 def _log_wait(state: tenacity.RetryCallState, doing: str, attempts: int) -> None:

@@ -26,9 +26,7 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
 
     base_folder: str = Field(description="Folder that all paths are relative to; no path may lead out of it.")
 
-    def read(
-        self, path: str, *, sheet: str, header_rows: Sequence[int] = (1,), footer_starts_with: str | None = None
-    ) -> pd.DataFrame:
+    def read(self, path: str, *, sheet: str, header_rows: Sequence[int] = (1,), footer_starts_with: str | None = None) -> pd.DataFrame:
         """The data rows of one sheet as text.
 
         Args:
@@ -71,11 +69,15 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
         record_read(where, len(data) + footer_rows)
         if footer_rows:
             record_step(
-                StepReport(step=f"footer from {footer_starts_with!r}", rows_in=len(data) + footer_rows, rows_out=len(data), cells_changed=0, seconds=0.0)
+                StepReport(
+                    step=f"footer from {footer_starts_with!r}",
+                    rows_in=len(data) + footer_rows,
+                    rows_out=len(data),
+                    cells_changed=0,
+                    seconds=0.0,
+                )
             )
-        columns: dict[str, Any] = {
-            name: pd.array([row[place] for row in data], dtype=TEXT) for place, name in enumerate(names)
-        }
+        columns: dict[str, Any] = {name: pd.array([row[place] for row in data], dtype=TEXT) for place, name in enumerate(names)}
         columns[SOURCE_POSITION] = pd.array([f"{file.name} {sheet} row {number}" for number in numbers], dtype=TEXT)
         return pd.DataFrame(columns)
 

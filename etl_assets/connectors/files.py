@@ -78,7 +78,9 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             raise SourceFormatError(str(file), f"the file is not {encoding} ({error}).", "declare its encoding, such as cp1252.") from error
         if "\0" in text:
             line = text.count("\n", 0, text.index("\0")) + 1
-            raise SourceFormatError(str(file), f"line {line} holds a NUL byte.", "declare its encoding (UTF-16?), or have it delivered again.")
+            raise SourceFormatError(
+                str(file), f"line {line} holds a NUL byte.", "declare its encoding (UTF-16?), or have it delivered again."
+            )
         header, rows, lines = self._parse_csv(file, text, delimiter)
         nulls = set(null_markers)
         columns = {

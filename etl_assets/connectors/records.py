@@ -57,9 +57,7 @@ def frame_of_text(records: Sequence[Mapping[str, Any]], positions: Iterable[str]
     A key that a record lacks and a JSON null are both NULL.
     """
     names = list(dict.fromkeys(name for record in records for name in record))
-    columns: dict[str, Any] = {
-        name: pd.array([_cell(record.get(name)) for record in records], dtype=TEXT) for name in names
-    }
+    columns: dict[str, Any] = {name: pd.array([_cell(record.get(name)) for record in records], dtype=TEXT) for name in names}
     columns[SOURCE_POSITION] = pd.array(list(positions), dtype=TEXT)
     return pd.DataFrame(columns)
 

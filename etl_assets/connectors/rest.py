@@ -93,7 +93,9 @@ class RestResource(dg.ConfigurableResource["RestResource"]):
                 url = urljoin(url, str(link)) if link else None
         if announced is not None and announced != len(found):
             raise SourceFormatError(
-                urljoin(base, path), f"the server said {announced} records, {len(found)} came.", "read again: it may have changed meanwhile."
+                urljoin(base, path),
+                f"the server said {announced} records, {len(found)} came.",
+                "read again: it may have changed meanwhile.",
             )
         record_read(urljoin(base, path), len(found))
         return frame_of_text(found, positions)
@@ -106,9 +108,7 @@ class RestResource(dg.ConfigurableResource["RestResource"]):
                 "nothing was sent there; if the API moved, set base_url to its new address.",
             )  # fmt: skip
 
-    def _page(
-        self, session: requests.Session, policy: RetryPolicy, url: str, parameters: Mapping[str, str | int] | None
-    ) -> Any:
+    def _page(self, session: requests.Session, policy: RetryPolicy, url: str, parameters: Mapping[str, str | int] | None) -> Any:
         shown = urlsplit(url)._replace(query="").geturl()
 
         def fetch() -> requests.Response:
@@ -147,7 +147,9 @@ def _count(document: Any, key: str, url: str) -> int:
     try:
         return int(str(value))
     except ValueError:
-        raise SourceFormatError(url, f"the key {key!r} should hold the number of records, it holds {value!r}.", "correct `total`.") from None
+        raise SourceFormatError(
+            url, f"the key {key!r} should hold the number of records, it holds {value!r}.", "correct `total`."
+        ) from None
 
 
 def _reason(error: Exception) -> str:

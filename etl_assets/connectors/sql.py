@@ -46,7 +46,7 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
 
     def read_table(self, table: str, *, schema: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """All rows of a table, or of some of its columns; see `read_query` for types and errors."""
-        picked = [sa.column(name) for name in columns] if columns is not None else [sa.text("*")]
+        picked: list[Any] = [sa.column(name) for name in columns] if columns is not None else [sa.text("*")]
         return self._read(sa.select(*picked).select_from(sa.table(table, schema=schema)), source=f"{schema}.{table}" if schema else table)
 
     def read_query(self, query: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -103,11 +103,15 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
             if not file.is_file():
                 # SQLite would make an empty database and then miss the table.
                 raise SourceNotFoundError(where, "there is no such database file.", "correct the path in the URL.")
-            return sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True), poolclass=sa.NullPool)
+            return sa.create_engine(
+                "sqlite://", creator=lambda: sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True), poolclass=sa.NullPool
+            )
         try:
             return sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
         except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-            raise ConfigurationError(where, f"no driver for this URL is installed ({error}).", "install it, or correct the dialect.") from error
+            raise ConfigurationError(
+                where, f"no driver for this URL is installed ({error}).", "install it, or correct the dialect."
+            ) from error
 
 
 def _read_plain(connection: sa.Connection, statement: Any) -> pd.DataFrame:

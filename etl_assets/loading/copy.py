@@ -12,6 +12,7 @@ import io
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -52,16 +53,25 @@ def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec]
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {})").format(
         table, sql.SQL(", ").join(sql.Identifier(column.name) for column in columns), sql.SQL("binary" if binary else "csv")
     )
-    try:
+    with _own_error_first(stream):
         cursor.copy_expert(statement, stream, size=_READ_BYTES)
-    except Exception:
-        if stream.error is not None:
-            # PostgreSQL only saw the stream break off; what broke is on our side.
-            raise stream.error
-        raise
     if cursor.rowcount != len(frame):
         raise UnstorableValueError(where, f"{len(frame)} rows were sent, PostgreSQL counted {cursor.rowcount}.", "load again.")
     return int(cursor.rowcount)
+
+
+@contextmanager
+def _own_error_first(stream: "_Stream") -> Iterator[None]:
+    """PostgreSQL only sees the stream break off; what broke is on our side and says more."""
+    broken = False
+    try:
+        yield
+    except Exception:
+        broken = stream.error is not None
+        if not broken:
+            raise
+    if broken and stream.error is not None:
+        raise stream.error
 
 
 class _Stream(io.RawIOBase):
@@ -138,7 +148,7 @@ def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, whe
                 f"{where}, column {column.name}", f"the values are times {given} zone, the column is {wanted} zone.",
                 "localize or convert them in the asset.",
             )  # fmt: skip
-    if column.type in ("json", "jsonb") and dtype == object:
+    if column.type in ("json", "jsonb") and pd.api.types.is_object_dtype(dtype):
         return _each(values, column, type_, _as_json, where)
     if column.type == "uuid":
         return _each(values, column, type_, lambda value: uuid.UUID(str(value)).bytes, where)
@@ -149,7 +159,9 @@ def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, whe
     try:
         return _arrow(values, type_)
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
-        raise _first_unstorable(values, column, lambda value: _arrow(pd.Series([value], dtype=values.dtype), type_), error, where) from error
+        raise _first_unstorable(
+            values, column, lambda value: _arrow(pd.Series([value], dtype=values.dtype), type_), error, where
+        ) from error
 
 
 def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
@@ -168,9 +180,7 @@ def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
     return array.cast(type_, safe=True)
 
 
-def _each(
-    values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, convert: Callable[[Any], Any], where: str
-) -> pa.Array:
+def _each(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, convert: Callable[[Any], Any], where: str) -> pa.Array:
     missing = _is_missing(values)
     try:
         return pa.array([None if gone else convert(value) for value, gone in zip(values.array, missing, strict=True)], type=type_)
@@ -210,9 +220,7 @@ def _as_text(value: Any) -> str:
     return str(value)
 
 
-def _first_unstorable(
-    values: "pd.Series[Any]", column: ColumnSpec, store: Callable[[Any], Any], error: Exception, where: str
-) -> EtlError:
+def _first_unstorable(values: "pd.Series[Any]", column: ColumnSpec, store: Callable[[Any], Any], error: Exception, where: str) -> EtlError:
     for place, (value, gone) in enumerate(zip(values.array, _is_missing(values), strict=True)):
         if gone:
             continue
@@ -224,7 +232,9 @@ def _first_unstorable(
                 f"{str(value)[:80]!r} ({type(value).__name__}) cannot be stored exactly as {column.type} ({str(reason).splitlines()[0]}).",
                 "convert it in the asset, or choose a type in the contract that holds it.",
             )
-    return UnstorableValueError(f"{where}, column {column.name}", f"the values cannot be stored as {column.type} ({error}).", "convert them.")
+    return UnstorableValueError(
+        f"{where}, column {column.name}", f"the values cannot be stored as {column.type} ({error}).", "convert them."
+    )
 
 
 __all__ = ["BATCH_ROWS", "copy_frame"]

@@ -101,7 +101,9 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         identity = _identity(key, context.run_id, context.run.tags)
         metadata = context.assets_def.metadata_by_key.get(key, {})
         self.postgres.reject(
-            LoadRequest(target=_target(key, metadata), identity=identity, spec=details.spec, counts=details.counts, rejected=details.rejected),
+            LoadRequest(
+                target=_target(key, metadata), identity=identity, spec=details.spec, counts=details.counts, rejected=details.rejected
+            ),
             error,
         )
 

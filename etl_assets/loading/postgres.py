@@ -33,9 +33,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
     statement_timeout_seconds: float = Field(default=3600.0, description="Longest time of one statement; 0 for no limit.")
     attempts: int = Field(default=4, description="Transactions tried in all, when PostgreSQL is unreachable or asks to retry.")
 
-    def load(
-        self, frame: pd.DataFrame, *, table: str, schema: str = "public", request: LoadRequest | None = None
-    ) -> LoadResult:
+    def load(self, frame: pd.DataFrame, *, table: str, schema: str = "public", request: LoadRequest | None = None) -> LoadResult:
         """Replace the rows of a table by a frame, in one transaction with its ledger row.
 
         Args:
@@ -98,9 +96,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
 
     @contextmanager
     def _engine(self) -> Iterator[Engine]:
-        engine = make_engine(
-            self.url, application_name=self.application_name, statement_timeout_seconds=self.statement_timeout_seconds
-        )
+        engine = make_engine(self.url, application_name=self.application_name, statement_timeout_seconds=self.statement_timeout_seconds)
         try:
             yield engine
         finally:

@@ -107,9 +107,7 @@ def name_of(table: TableRef) -> sql.Identifier:
 def create_table(table: TableRef, columns: Sequence[ColumnSpec]) -> sql.Composed:
     """CREATE TABLE without keys: they are added after the rows. Types are the names that PostgreSQL prints."""
     lines = [
-        sql.SQL("{} {}{}").format(
-            sql.Identifier(column.name), sql.SQL(column.type), sql.SQL("" if column.nullable else " NOT NULL")
-        )
+        sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(column.type), sql.SQL("" if column.nullable else " NOT NULL"))
         for column in columns
     ]
     return sql.SQL("CREATE TABLE {} ({})").format(name_of(table), sql.SQL(", ").join(lines))
@@ -120,9 +118,7 @@ def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
     keys = [("PRIMARY KEY", spec.primary_key)] if spec.primary_key else []
     keys += [("UNIQUE", names) for names in spec.unique]
     return [
-        sql.SQL("ALTER TABLE {} ADD {} ({})").format(
-            name_of(table), sql.SQL(kind), sql.SQL(", ").join(map(sql.Identifier, names))
-        )
+        sql.SQL("ALTER TABLE {} ADD {} ({})").format(name_of(table), sql.SQL(kind), sql.SQL(", ").join(map(sql.Identifier, names)))
         for kind, names in keys
     ]
 

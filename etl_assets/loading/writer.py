@@ -71,9 +71,7 @@ def write(engine: Engine, request: LoadRequest, frame: pd.DataFrame, *, policy: 
         raise
 
 
-def record_failure(
-    engine: Engine, request: LoadRequest, error: EtlError, *, seconds: float, keep_rejected: bool = False
-) -> None:
+def record_failure(engine: Engine, request: LoadRequest, error: EtlError, *, seconds: float, keep_rejected: bool = False) -> None:
     """Write a failed load to the ledger, in its own transaction; a ledger that cannot be written is logged, the failure stands.
 
     Args:
@@ -293,18 +291,14 @@ def _record(
         "sqlstate": sqlstate,
         "message": str(error) if error else None,
     }
-    insert = sa.text(
-        f"INSERT INTO etl.loads ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)}) RETURNING recorded_at"
-    )
+    insert = sa.text(f"INSERT INTO etl.loads ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)}) RETURNING recorded_at")
     return connection.execute(insert, row).scalar_one()
 
 
 def _quarantine(connection: Connection, request: LoadRequest, rejected: Iterable[RejectedRow]) -> None:
     identity = request.identity
-    rows = [
-        (str(identity.load_id), identity.asset, identity.partition, identity.run_id, r.position, _storable_json(r.record), list(r.rules), r.message.replace("\0", "\\0"))
-        for r in rejected
-    ]  # fmt: skip
+    load = (str(identity.load_id), identity.asset, identity.partition, identity.run_id)
+    rows = [(*load, row.position, _storable_json(row.record), list(row.rules), row.message.replace("\0", "\\0")) for row in rejected]
     if rows:
         execute_values(
             _cursor(connection),
@@ -328,7 +322,9 @@ def _columns(cursor: Any, table: TableRef) -> tuple[ColumnSpec, ...] | None:
     if cursor.fetchone()[0] is None:
         return None
     cursor.execute(statements.COLUMNS_OF_TABLE, {"table": _quoted(cursor, table)})
-    return tuple(ColumnSpec(name=name, type=type_, nullable=nullable, comment=comment) for name, type_, nullable, comment in cursor.fetchall())
+    return tuple(
+        ColumnSpec(name=name, type=type_, nullable=nullable, comment=comment) for name, type_, nullable, comment in cursor.fetchall()
+    )
 
 
 def _what_would_be_lost(cursor: Any, table: TableRef) -> list[str]:

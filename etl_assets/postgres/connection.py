@@ -15,8 +15,8 @@ from sqlalchemy.engine import URL, Engine, make_url
 from etl_assets.errors import (
     AuthenticationError,
     ConfigurationError,
-    DatabaseUnavailableError,
     DatabaseRefusedError,
+    DatabaseUnavailableError,
     EtlError,
     SourceNotFoundError,
     UnstorableValueError,
@@ -45,9 +45,7 @@ def normalise_url(url: str | URL) -> URL:
     return parsed.set(drivername=DRIVER) if parsed.drivername in _BARE_NAMES else parsed
 
 
-def make_engine(
-    url: str | URL, *, application_name: str, statement_timeout_seconds: float = 0, read_only: bool = False
-) -> Engine:
+def make_engine(url: str | URL, *, application_name: str, statement_timeout_seconds: float = 0, read_only: bool = False) -> Engine:
     """An engine for a PostgreSQL URL with this project's session settings.
 
     Args:
@@ -89,9 +87,7 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
     if state not in _NEVER_RETRIED and (state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)):
         return DatabaseUnavailableError(where, f"{said} (SQLSTATE {state}).", "it is tried again; if it stays, look at the server.")
     if state[:2] in {"22", "23"}:
-        return UnstorableValueError(
-            where, f"{said} (SQLSTATE {state}).", "correct the rows or the contract; the table was left as it was."
-        )
+        return UnstorableValueError(where, f"{said} (SQLSTATE {state}).", "correct the rows or the contract; the table was left as it was.")
     next_step = {
         "42501": "grant the missing privilege to the user of the URL.",
         "3D000": "create the database, or correct its name in the URL.",
@@ -101,7 +97,8 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
     }.get(state, "correct what it names; repeating will not help.")
     if role == "source" and state in {"42P01", "42703", "3F000"}:
         return SourceNotFoundError(where, f"{said} (SQLSTATE {state}).", "correct the name, or create it.")
-    hint = f" {original.diag.message_hint}" if getattr(getattr(original, "diag", None), "message_hint", None) else ""
+    said_hint = getattr(getattr(original, "diag", None), "message_hint", None)
+    hint = f" {said_hint}" if said_hint else ""
     return DatabaseRefusedError(where, f"the {role} database answered: {said} (SQLSTATE {state}).{hint}", next_step)
 
 

@@ -64,7 +64,8 @@ def _column_types(connection: Connection, bound: str) -> list[tuple[str, str]]:
         if not described:
             return []
         cursor.execute(
-            "SELECT format_type(oid, nullif(modifier, -1)) FROM unnest(%s::oid[], %s::int[]) WITH ORDINALITY AS t(oid, modifier, n) ORDER BY n",
+            "SELECT format_type(oid, nullif(modifier, -1)) "
+            "FROM unnest(%s::oid[], %s::int[]) WITH ORDINALITY AS t(oid, modifier, place) ORDER BY place",
             ([oid for _, oid, _ in described], [modifier for _, _, modifier in described]),
         )
         return [(name, formatted) for (name, _, _), (formatted,) in zip(described, cursor.fetchall(), strict=True)]
@@ -114,13 +115,12 @@ def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]]) -> pd.DataFrame
     return pd.DataFrame(columns, columns=[name for name, _ in types], index=pd.RangeIndex(table.num_rows))
 
 
-def read_table(
-    connection: Connection, schema: str, table: str, columns: Sequence[str] | None = None, *, where: str
-) -> pd.DataFrame:
+def read_table(connection: Connection, schema: str, table: str, columns: Sequence[str] | None = None, *, where: str) -> pd.DataFrame:
     """A whole table, or some of its columns, as `read_query` returns it."""
     wanted = sql.SQL(", ").join(map(sql.Identifier, columns)) if columns is not None else sql.SQL("*")
     query = sql.SQL("SELECT {} FROM {}").format(wanted, sql.Identifier(schema, table))
-    return read_query(connection, query.as_string(connection.connection.driver_connection), where=where)
+    driver: Any = connection.connection.driver_connection
+    return read_query(connection, query.as_string(driver), where=where)
 
 
 __all__ = ["read_query", "read_table"]

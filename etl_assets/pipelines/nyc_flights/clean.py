@@ -102,9 +102,7 @@ AIRPORT_STEPS = [
 ]
 
 AIRLINE_STEPS = [
-    rename(
-        {"Carrier Code": "carrier", "Carrier Name": "name", "First flight": "first_flight_date", "Flights in 2013": "flights"}
-    ),
+    rename({"Carrier Code": "carrier", "Carrier Name": "name", "First flight": "first_flight_date", "Flights in 2013": "flights"}),
     parse_dates("first_flight_date", "%m/%d/%Y"),
 ]
 

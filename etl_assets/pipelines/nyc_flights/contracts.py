@@ -10,7 +10,6 @@ import pandera.pandas as pa
 from pandera.typing import DataFrame, Series
 
 Instant = Annotated[pd.DatetimeTZDtype, "us", "UTC"]
-NULLABLE = {"nullable": True}
 US_TIME_ZONES = [
     "America/New_York", "America/Chicago", "America/Denver", "America/Phoenix", "America/Los_Angeles", "America/Anchorage",
     "America/Vancouver", "Pacific/Honolulu",
@@ -29,18 +28,18 @@ class RawFlights(pa.DataFrameModel):
     year: int
     month: int
     day: int
-    dep_time: float = pa.Field(**NULLABLE, description="Actual departure, HHMM local; 2400 is midnight")
+    dep_time: float = pa.Field(nullable=True, description="Actual departure, HHMM local; 2400 is midnight")
     sched_dep_time: int = pa.Field(description="Scheduled departure, HHMM local")
-    dep_delay: float = pa.Field(**NULLABLE, description="Departure delay in minutes, negative when early")
-    arr_time: float = pa.Field(**NULLABLE, description="Actual arrival, HHMM local at the destination")
+    dep_delay: float = pa.Field(nullable=True, description="Departure delay in minutes, negative when early")
+    arr_time: float = pa.Field(nullable=True, description="Actual arrival, HHMM local at the destination")
     sched_arr_time: int = pa.Field(description="Scheduled arrival, HHMM local at the destination")
-    arr_delay: float = pa.Field(**NULLABLE, description="Arrival delay in minutes, negative when early")
+    arr_delay: float = pa.Field(nullable=True, description="Arrival delay in minutes, negative when early")
     carrier: str
     flight: int
-    tailnum: str = pa.Field(**NULLABLE)
+    tailnum: str = pa.Field(nullable=True)
     origin: str
     dest: str
-    air_time: float = pa.Field(**NULLABLE, description="Minutes in the air")
+    air_time: float = pa.Field(nullable=True, description="Minutes in the air")
     distance: int = pa.Field(description="Miles")
     hour: int = pa.Field(description="Hour of the scheduled departure, local")
     minute: int = pa.Field(description="Minute of the scheduled departure")
@@ -51,13 +50,13 @@ class RawPlanes(pa.DataFrameModel):
     """Aircraft as the registry's API gives them, one row per tail number; all text."""
 
     tailnum: str
-    year: str = pa.Field(**NULLABLE)
+    year: str = pa.Field(nullable=True)
     type: str
     manufacturer: str
     model: str
     engines: str
     seats: str
-    speed: str = pa.Field(**NULLABLE)
+    speed: str = pa.Field(nullable=True)
     engine: str
     source_position: str
 
@@ -93,7 +92,7 @@ class RawAirports(pa.DataFrameModel):
     alt: str
     tz: str
     dst: str
-    tzone: str = pa.Field(**NULLABLE)
+    tzone: str = pa.Field(nullable=True)
     source_position: str
 
 
@@ -123,15 +122,15 @@ class Flights(pa.DataFrameModel):
     flight: int = pa.Field(ge=1, description="Flight number")
     origin: str = pa.Field(isin=["EWR", "JFK", "LGA"], description="Airport of departure")
     dest: str = pa.Field(str_matches=r"^[A-Z]{3}$", description="Airport of destination")
-    tailnum: str = pa.Field(**NULLABLE, description="Tail number of the aircraft")
+    tailnum: str = pa.Field(nullable=True, description="Tail number of the aircraft")
     is_cancelled: bool = pa.Field(description="The flight did not depart")
     scheduled_departure_at: Instant = pa.Field(description="Scheduled departure")
-    departed_at: Instant = pa.Field(**NULLABLE, description="Actual departure; NULL when cancelled")
-    dep_delay_minutes: pd.Int64Dtype = pa.Field(**NULLABLE, ge=-120, le=2880, description="Departure delay, negative when early")
-    arr_delay_minutes: pd.Int64Dtype = pa.Field(**NULLABLE, ge=-180, le=2880, description="Arrival delay, negative when early")
+    departed_at: Instant = pa.Field(nullable=True, description="Actual departure; NULL when cancelled")
+    dep_delay_minutes: pd.Int64Dtype = pa.Field(nullable=True, ge=-120, le=2880, description="Departure delay, negative when early")
+    arr_delay_minutes: pd.Int64Dtype = pa.Field(nullable=True, ge=-180, le=2880, description="Arrival delay, negative when early")
     scheduled_arrival_minute: int = pa.Field(ge=0, le=1440, description="Minutes after midnight, local at the destination")
-    arrival_minute: pd.Int64Dtype = pa.Field(**NULLABLE, ge=0, le=1440, description="As scheduled_arrival_minute; 1440 is midnight")
-    air_time_minutes: pd.Int64Dtype = pa.Field(**NULLABLE, ge=1, le=1440, description="Time in the air")
+    arrival_minute: pd.Int64Dtype = pa.Field(nullable=True, ge=0, le=1440, description="As scheduled_arrival_minute; 1440 is midnight")
+    air_time_minutes: pd.Int64Dtype = pa.Field(nullable=True, ge=1, le=1440, description="Time in the air")
     distance_miles: int = pa.Field(ge=1, le=6000, description="Distance between the airports")
     hour_at: Instant = pa.Field(description="Hour of the scheduled departure; joins clean.weather.hour_at")
 
@@ -150,13 +149,13 @@ class Planes(pa.DataFrameModel):
     """
 
     tailnum: str = pa.Field(str_matches=r"^N[0-9A-Z]{1,5}$", description="Tail number")
-    year_built: pd.Int64Dtype = pa.Field(**NULLABLE, ge=1930, le=2013, description="Year of manufacture")
+    year_built: pd.Int64Dtype = pa.Field(nullable=True, ge=1930, le=2013, description="Year of manufacture")
     type: str = pa.Field(description="Kind of aircraft")
     manufacturer: str = pa.Field(description="Manufacturer, one spelling each")
     model: str
     engines: int = pa.Field(ge=1, le=8, description="Number of engines")
     seats: int = pa.Field(ge=1, le=900)
-    cruise_speed_mph: pd.Int64Dtype = pa.Field(**NULLABLE, ge=1, le=700, description="Average cruising speed")
+    cruise_speed_mph: pd.Int64Dtype = pa.Field(nullable=True, ge=1, le=700, description="Average cruising speed")
     engine: str = pa.Field(description="Kind of engine")
 
     class Config:
@@ -171,14 +170,14 @@ class Weather(pa.DataFrameModel):
 
     origin: str = pa.Field(isin=["EWR", "JFK", "LGA"], description="Airport")
     hour_at: Instant = pa.Field(description="Hour of the observation")
-    temperature_f: float = pa.Field(**NULLABLE, ge=-60, le=130)
-    dew_point_f: float = pa.Field(**NULLABLE, ge=-80, le=100)
-    humidity_pct: float = pa.Field(**NULLABLE, ge=0, le=100, description="Relative humidity")
-    wind_direction_degrees: pd.Int64Dtype = pa.Field(**NULLABLE, ge=0, le=360)
-    wind_speed_mph: float = pa.Field(**NULLABLE, ge=0, le=250)
-    wind_gust_mph: float = pa.Field(**NULLABLE, ge=0, le=300)
+    temperature_f: float = pa.Field(nullable=True, ge=-60, le=130)
+    dew_point_f: float = pa.Field(nullable=True, ge=-80, le=100)
+    humidity_pct: float = pa.Field(nullable=True, ge=0, le=100, description="Relative humidity")
+    wind_direction_degrees: pd.Int64Dtype = pa.Field(nullable=True, ge=0, le=360)
+    wind_speed_mph: float = pa.Field(nullable=True, ge=0, le=250)
+    wind_gust_mph: float = pa.Field(nullable=True, ge=0, le=300)
     precipitation_inches: float = pa.Field(ge=0, le=20)
-    pressure_millibars: float = pa.Field(**NULLABLE, ge=850, le=1090, description="At sea level")
+    pressure_millibars: float = pa.Field(nullable=True, ge=850, le=1090, description="At sea level")
     visibility_miles: float = pa.Field(ge=0, le=10)
 
     class Config:
@@ -198,7 +197,7 @@ class Airports(pa.DataFrameModel):
     altitude_feet: int = pa.Field(ge=-1500, le=15000)
     utc_offset_hours: int = pa.Field(ge=-12, le=14, description="Standard time")
     daylight_saving: str = pa.Field(isin=["A", "N", "U"], description="A: as in the US, N: none, U: unknown")
-    time_zone: str = pa.Field(**NULLABLE, isin=US_TIME_ZONES, description="IANA name")
+    time_zone: str = pa.Field(nullable=True, isin=US_TIME_ZONES, description="IANA name")
 
     class Config:
         metadata = {"primary_key": ["airport"]}
@@ -239,8 +238,8 @@ class OnTimePerformance(pa.DataFrameModel):
     cancelled: int = pa.Field(ge=0)
     arrived: int = pa.Field(ge=0, description="Flights with a known arrival delay")
     on_time: int = pa.Field(ge=0, description="Arrived less than 15 minutes late")
-    on_time_pct: float = pa.Field(**NULLABLE, ge=0, le=100, description="Of those that arrived")
-    mean_arr_delay_minutes: float = pa.Field(**NULLABLE)
+    on_time_pct: float = pa.Field(nullable=True, ge=0, le=100, description="Of those that arrived")
+    mean_arr_delay_minutes: float = pa.Field(nullable=True)
 
     class Config:
         metadata = {"primary_key": ["carrier", "month"]}
@@ -260,8 +259,8 @@ class DelayByWeather(pa.DataFrameModel):
     condition: str = pa.Field(isin=["clear", "rain or snow", "low visibility", "strong wind", "no observation"])
     flights: int = pa.Field(ge=1)
     cancelled_pct: float = pa.Field(ge=0, le=100)
-    mean_dep_delay_minutes: float = pa.Field(**NULLABLE, description="Of the flights that departed")
-    late_pct: float = pa.Field(**NULLABLE, ge=0, le=100, description="Departed 15 minutes late or more, of those that departed")
+    mean_dep_delay_minutes: float = pa.Field(nullable=True, description="Of the flights that departed")
+    late_pct: float = pa.Field(nullable=True, ge=0, le=100, description="Departed 15 minutes late or more, of those that departed")
 
     class Config:
         metadata = {"primary_key": ["origin", "condition"]}
@@ -277,8 +276,8 @@ class FleetAge(pa.DataFrameModel):
     carrier_name: str
     planes: int = pa.Field(ge=1, description="Distinct tail numbers flown")
     planes_known: int = pa.Field(ge=0, description="Of these, with a known year of manufacture")
-    mean_age_years: float = pa.Field(**NULLABLE, ge=0, description="Years before 2013")
-    oldest_year_built: pd.Int64Dtype = pa.Field(**NULLABLE)
+    mean_age_years: float = pa.Field(nullable=True, ge=0, description="Years before 2013")
+    oldest_year_built: pd.Int64Dtype = pa.Field(nullable=True)
 
     class Config:
         metadata = {"primary_key": ["carrier"]}

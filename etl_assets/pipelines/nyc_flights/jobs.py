@@ -15,7 +15,9 @@ CHECKS = [
     references_check("clean/flights", "carrier", references="clean/airlines", key="carrier"),
 ]
 JOB = dg.define_asset_job(
-    "nyc_flights", selection=dg.AssetSelection.assets(*ASSETS), description="The flight operations mart, from its five sources."
+    "nyc_flights",
+    selection=dg.AssetSelection.groups("raw", "clean", "mart"),
+    description="The flight operations mart, from its five sources.",
 )
 SCHEDULE = dg.ScheduleDefinition(job=JOB, cron_schedule="30 5 * * *", execution_timezone="America/New_York")
 

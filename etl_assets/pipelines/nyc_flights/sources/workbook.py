@@ -39,10 +39,10 @@ def write_workbook(path: Path) -> None:
         sheet[cell].font, sheet[cell].alignment = bold, Alignment(horizontal="center")
     carriers = list(rows_of("airlines.csv"))
     for number, airline in enumerate(carriers, start=5):
-        year, month, day = first[airline["carrier"]]
+        first_year, first_month, first_day = first[airline["carrier"]]
         sheet.cell(number, 1, airline["carrier"])
         sheet.cell(number, 2, airline["name"])
-        sheet.cell(number, 3, f"{month:02}/{day:02}/{year}")
+        sheet.cell(number, 3, f"{first_month:02}/{first_day:02}/{first_year}")
         sheet.cell(number, 4, count[airline["carrier"]])
     footer = 5 + len(carriers)
     sheet.cell(footer, 1, "Total").font = bold
