@@ -37,6 +37,8 @@ from etl_assets.retry import RetryPolicy
 # A resource of any kind, which Dagster hands over by the parameter's name.
 _ANY_RESOURCE: Any = dg.ResourceParam[Any]  # type: ignore[misc]
 LAYERS = ("raw", "clean", "mart")
+# Runs that the bridge made for Airflow carry this tag.
+AIRFLOW_TAG = "airflow/dag_id"
 COLUMNS_MATCH = "columns_match"
 TYPES_MATCH = "types_match"
 ROWS_ACCOUNTED_FOR = "rows_accounted_for"
@@ -253,13 +255,14 @@ class _Definition:
         split = yield from self._split(frame)
         read = self._rows_read(account, rows_in, len(frame))
         counts = RowCounts(read=read, quarantined=len(split.rejected), dropped=account.rows_dropped)
-        details = LoadDetails(spec=self.contract.table, counts=counts, rejected=split.rejected)
+        orchestrator = "airflow" if AIRFLOW_TAG in context.run.tags else "dagster"
+        details = LoadDetails(spec=self.contract.table, counts=counts, orchestrator=orchestrator, rejected=split.rejected)
         refusal = self._refusal(split, counts, len(frame))
         yield from self._check_results(split, refused=refusal is not None)
         yield self._accounted(counts, len(split.valid))
         if refusal is not None:
             if isinstance(io_manager, PostgresIOManager):
-                io_manager.reject(context, details, refusal)
+                io_manager.reject(self.key, self.options.get("metadata", {}), context.run.run_id, details, refusal)
             raise refusal
         metadata = {
             "compute_seconds": round(computed - started, 3),

@@ -477,8 +477,8 @@ def _samples(frame: pd.DataFrame, rule: Rule, mask: Mask, positions: "pd.Series[
 
 
 def _position(positions: "pd.Series[Any] | None", place: int) -> str:
-    value = None if positions is None else positions.iat[place]
-    return f"row {place + 1}" if value is None or pd.isna(value) else str(value)
+    known = positions is not None and bool(positions.notna().iat[place])
+    return str(positions.iat[place]) if positions is not None and known else f"row {place + 1}"
 
 
 def _values(frame: pd.DataFrame, rule: Rule, place: int) -> str:

@@ -73,9 +73,11 @@ def integer(bits: int = 64, *, signed: bool = True) -> Target:
                 raise ValueError("no whole number")
             number = int(value)
         elif isinstance(value, float | np.floating | decimal.Decimal):
-            if not math.isfinite(value) or value != int(value) or (not isinstance(value, decimal.Decimal) and abs(value) > 2**53):
-                raise ValueError("no exact whole number")
+            if not math.isfinite(value) or value != int(value):
+                raise ValueError("no whole number")
             number = int(value)
+            if not isinstance(value, decimal.Decimal) and abs(number) > 2**53:
+                raise ValueError("more digits than a float holds exactly")
         elif isinstance(value, int | np.integer):
             number = int(value)
         else:

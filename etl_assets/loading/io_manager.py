@@ -5,6 +5,7 @@ picks columns. Not here: how a load works (`writer.py`), what a contract means.
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,6 @@ from etl_assets.loading.table import (
 )
 
 _ATTRIBUTE = "etl_assets.load"
-AIRFLOW_TAG = "airflow/dag_id"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,11 +35,13 @@ class LoadDetails:
     Attributes:
         spec: Shape of the table, from the contract.
         counts: Rows read, quarantined, dropped.
+        orchestrator: Who runs the asset, for the load ledger.
         rejected: Rows for the quarantine.
     """
 
     spec: TableSpec
     counts: RowCounts
+    orchestrator: str = "dagster"
     rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
 
 
@@ -95,11 +97,17 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         except EtlError as error:
             raise failure(error, f"input {upstream.to_user_string()}") from error
 
-    def reject(self, context: dg.AssetExecutionContext, details: LoadDetails, error: EtlError) -> None:
-        """Keep the rejected rows of a load that the contract's gate refused, with a failed row in the ledger."""
-        key = context.asset_key
-        identity = _identity(key, context.run_id, context.run.tags)
-        metadata = context.assets_def.metadata_by_key.get(key, {})
+    def reject(self, key: dg.AssetKey, metadata: Mapping[str, Any], run_id: str, details: LoadDetails, error: EtlError) -> None:
+        """Keep the rejected rows of a load that the contract's gate refused, with a failed row in the ledger.
+
+        Args:
+            key: The asset.
+            metadata: Of its definition, for the table's schema.
+            run_id: The Dagster run.
+            details: Rows rejected, and what is known of the others.
+            error: Why the load was refused.
+        """
+        identity = _identity(key, run_id, details)
         self.postgres.reject(
             LoadRequest(
                 target=_target(key, metadata), identity=identity, spec=details.spec, counts=details.counts, rejected=details.rejected
@@ -109,10 +117,9 @@ class PostgresIOManager(dg.ConfigurableIOManager):
 
     def _request(self, context: dg.OutputContext, details: LoadDetails | None) -> LoadRequest:
         key = context.asset_key if context.has_asset_key else dg.AssetKey([context.step_key.replace(".", "_"), context.name])
-        tags = context.step_context.run_tags if context.has_asset_key else {}
         return LoadRequest(
             target=_target(key, context.definition_metadata or {}),
-            identity=_identity(key, context.run_id, tags),
+            identity=_identity(key, context.run_id, details),
             spec=details.spec if details else None,
             counts=details.counts if details else None,
             rejected=details.rejected if details else (),
@@ -152,12 +159,12 @@ def _target(key: dg.AssetKey, metadata: Any) -> TableRef:
     return TableRef(schema=str(declared) if declared else (path[-2] if len(path) > 1 else "public"), table=path[-1])
 
 
-def _identity(key: dg.AssetKey, run_id: str | None, tags: Any) -> LoadIdentity:
+def _identity(key: dg.AssetKey, run_id: str | None, details: LoadDetails | None) -> LoadIdentity:
     return LoadIdentity(
         load_id=uuid.uuid4(),
         asset=key.to_user_string(),
         run_id=run_id,
-        orchestrator="airflow" if AIRFLOW_TAG in tags else "dagster",
+        orchestrator=details.orchestrator if details else "dagster",
     )
 
 

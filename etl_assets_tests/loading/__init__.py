@@ -1,0 +1,1 @@
+"""Tests of `etl_assets/loading`, against a real PostgreSQL."""
