@@ -1,0 +1,1 @@
+"""Tests of `airflow_bridge`. What imports Airflow runs in its own process, as it does in production."""

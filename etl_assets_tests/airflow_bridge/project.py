@@ -1,0 +1,54 @@
+"""A Dagster project that knows nothing of etl_assets, for the bridge to convert."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+
+@dg.asset(group_name="sources", owners=["team:data"], kinds={"python"}, description="Three numbers.")
+def numbers() -> list[int]:
+    return [1, 2, 3]
+
+
+@dg.asset(retry_policy=dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL))
+def flaky(numbers: list[int]) -> int:
+    """Fails as often as the file FLAKY_FILE says, then succeeds."""
+    file = Path(os.environ["FLAKY_FILE"])
+    left = int(file.read_text())
+    if left:
+        file.write_text(str(left - 1))
+        raise RuntimeError("not yet")
+    return sum(numbers)
+
+
+@dg.asset(check_specs=[dg.AssetCheckSpec("is_positive", asset="total")], pool="database")
+def total(flaky: int) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": flaky}, check_results=[dg.AssetCheckResult(check_name="is_positive", passed=flaky > 100)]
+    )
+
+
+@dg.asset
+def hopeless() -> None:
+    raise dg.Failure("there is no hope", allow_retries=False)
+
+
+class Storage(dg.ConfigurableResource["Storage"]):
+    """A resource with a secret, as real projects have one."""
+
+    password: str
+
+
+job = dg.define_asset_job("sums", selection=["numbers", "flaky", "total"], description="Sums of numbers.")
+failing = dg.define_asset_job("failing", selection=["hopeless"])
+daily = dg.ScheduleDefinition(job=job, cron_schedule="0 6 * * *", execution_timezone="Europe/Madrid")
+defs = dg.Definitions(
+    assets=[numbers, flaky, total, hopeless],
+    jobs=[job, failing],
+    schedules=[daily],
+    resources={
+        "io_manager": dg.FilesystemIOManager(base_dir=os.environ.get("PROJECT_FILES", "/nowhere")),
+        "storage": Storage(password=dg.EnvVar("PROJECT_PASSWORD")),
+    },
+)

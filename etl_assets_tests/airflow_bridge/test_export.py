@@ -1,0 +1,89 @@
+"""Definitions to manifests."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_bridge.export import ExportError, export
+from airflow_bridge.manifest import Retry, load
+
+PROJECT = "etl_assets_tests.airflow_bridge.project"
+
+
+def test_steps_of_a_job(tmp_path: Path) -> None:
+    """Steps carry assets, order, checks, group, owners, pool and retry policy."""
+    (path,) = export(PROJECT, tmp_path, jobs=["sums"])
+    numbers, flaky, total = load(path).steps
+    assert (numbers.assets, numbers.group, numbers.owners, numbers.kinds) == (("numbers",), "sources", ("team:data",), ("python",))
+    assert (flaky.upstream, flaky.retry) == (("numbers",), Retry(max_retries=2, delay_seconds=5.0, backoff="exponential", jitter="full"))
+    assert (total.upstream, total.pool, total.checks) == (("flaky",), "database", ("total:is_positive",))
+
+
+def test_schedule_is_carried(tmp_path: Path) -> None:
+    """The job's schedule is in the manifest, for information."""
+    (path,) = export(PROJECT, tmp_path, jobs=["sums"])
+    schedule = load(path).schedule
+    assert schedule is not None
+    assert (schedule.cron, schedule.timezone) == ("0 6 * * *", "Europe/Madrid")
+
+
+def test_all_jobs_by_default(tmp_path: Path) -> None:
+    """Without a choice every job is exported."""
+    assert [path.name for path in export(PROJECT, tmp_path)] == ["failing.json", "sums.json"]
+
+
+def test_export_is_deterministic(tmp_path: Path) -> None:
+    """Two exports in two processes give the same bytes."""
+    for name in ("one", "two"):
+        subprocess.run([sys.executable, "-m", "airflow_bridge", "export", "-m", PROJECT, "-o", str(tmp_path / name)], check=True)
+    assert (tmp_path / "one/sums.json").read_bytes() == (tmp_path / "two/sums.json").read_bytes()
+
+
+def test_no_secret_and_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manifest holds no value of a variable and no absolute path."""
+    monkeypatch.setenv("PROJECT_PASSWORD", "canary-4711")
+    (path,) = export(PROJECT, tmp_path, jobs=["sums"])
+    text = path.read_text()
+    assert "canary-4711" not in text
+    assert str(Path.cwd()) not in text
+
+
+def test_no_variable_needs_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exporting works where the project's variables are not set."""
+    monkeypatch.delenv("PROJECT_PASSWORD", raising=False)
+    assert export(PROJECT, tmp_path, jobs=["sums"])
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "said"),
+    [
+        ("no.such.module", {}, "No module named"),
+        (PROJECT, {"attribute": "nothing"}, "no attribute 'nothing'"),
+        (PROJECT, {"attribute": "job"}, "not Definitions"),
+        (PROJECT, {"jobs": ["other"]}, r"no jobs \['other'\]; known: \['failing', 'sums'\]"),
+    ],
+)
+def test_unclear_requests_are_refused(tmp_path: Path, module: str, options: dict[str, object], said: str) -> None:
+    """A wrong module, attribute or job is an error with the next step."""
+    with pytest.raises(ExportError, match=said) as caught:
+        export(module, tmp_path, **options)  # type: ignore[arg-type]
+    assert "Next:" in str(caught.value)
+
+
+def test_command_line_prints_one_message(tmp_path: Path) -> None:
+    """The command ends with one message and code 1, without a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow_bridge", "export", "-m", "no.such.module", "-o", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_example_has_all_its_assets(tmp_path: Path) -> None:
+    """The example's job has 13 assets and 3 checks between tables as steps."""
+    (path,) = export("etl_assets.definitions", tmp_path)
+    steps = json.loads(path.read_text())["steps"]
+    assert (len([s for s in steps if s["assets"]]), len([s for s in steps if not s["assets"]])) == (13, 3)

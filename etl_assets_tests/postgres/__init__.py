@@ -1,0 +1,1 @@
+"""The PostgreSQL room against a real server."""
