@@ -53,6 +53,8 @@ class Step:
         Raises:
             CleaningError: A column is missing, the function raised, or rows vanished that the step may not drop.
         """
+        if not frame.columns.is_unique:
+            raise CleaningError(f"step {self.name}", f"columns of the frame repeat: {list(frame.columns)}.", "name them apart before.")
         missing = [name for name in self.columns or () if name not in frame]
         if missing:
             raise CleaningError(
@@ -60,7 +62,8 @@ class Step:
             )
         started = time.perf_counter()
         try:
-            result = self.function(frame)
+            # A shallow copy: a function that assigns to its argument does not change the caller's frame.
+            result = self.function(frame.copy(deep=False))
         except Exception as error:
             raise CleaningError(
                 f"step {self.name}", f"it raised {type(error).__name__} ({error}).", "correct the step or the rows it was given."
@@ -133,10 +136,16 @@ def trim(*columns: str) -> Step:
     """Remove white space around text; text of nothing else becomes NULL."""
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
-        trimmed = {name: frame[name].str.strip() for name in columns}
+        trimmed = {name: _strip(frame[name]) for name in columns}
         return frame.assign(**{name: values.mask(values == "") for name, values in trimmed.items()})
 
     return Step(name=f"trim {', '.join(columns)}", function=run, columns=columns)
+
+
+def _strip(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    if pd.api.types.is_object_dtype(values.dtype):
+        return values.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+    return values.str.strip()
 
 
 def map_values(column: str, mapping: Mapping[str, str]) -> Step:
@@ -240,7 +249,7 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, columns: tuple[str, ...]
     for name in before.columns if columns is None else columns:
         if name not in after or before[name] is after[name]:
             continue
-        old, new = before[name], after[name]
+        old, new = before[name].reset_index(drop=True), after[name].reset_index(drop=True)
         if old.dtype == new.dtype:
             differs = np.asarray((old != new).fillna(False), dtype=bool) & ~(old.isna() & new.isna()).to_numpy()
             differs |= (old.isna() != new.isna()).to_numpy()

@@ -16,6 +16,7 @@ Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`), SQL (`
 
 import functools
 import inspect
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 from pandera.engines import pandas_engine
+from pyarrow import types as pa_types
 
 from etl_assets import conversion
 from etl_assets.accounting import SOURCE_POSITION
@@ -308,7 +310,7 @@ class Contract:
 
     def _read_rules(self) -> tuple[_Evaluation, ...]:
         found: list[_Evaluation] = []
-        names: dict[str, int] = {}
+        names: set[str] = set()
 
         def add(
             kind: Literal["type", "not_null", "check", "unique"],
@@ -318,11 +320,10 @@ class Contract:
             severity: Severity,
             check: pa.Check | None = None,
         ) -> None:
-            # Dagster allows letters, digits and underscores; two rules of one name are numbered.
-            name = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "rule"
-            names[name] = names.get(name, 0) + 1
-            if names[name] > 1:
-                name = f"{name}_{names[name]}"
+            # Dagster allows letters, digits and underscores; rules of one name are numbered.
+            plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "rule"
+            name = next(n for n in itertools.chain([plain], (f"{plain}_{number}" for number in itertools.count(2))) if n not in names)
+            names.add(name)
             rule = Rule(name=name, columns=tuple(columns), says=says, severity=severity, kind=kind)
             found.append(_Evaluation(rule=rule, check=check))
 
@@ -390,16 +391,22 @@ class Contract:
             return broken
         assert evaluation.check is not None
         failed = _run_check(evaluation.check, frame[rule.columns[0]] if rule.columns else frame, rule, where)
-        return failed & ~unconverted[rule.columns[0]] if rule.columns else failed
+        unread = [unconverted[name] for name in rule.columns or unconverted]
+        broken = failed & ~np.logical_or.reduce(unread)
+        return np.asarray(broken, dtype=bool)
 
     def _valid(self, converted: pd.DataFrame, keep: Mask) -> pd.DataFrame:
         kept = converted if keep.all() else converted[keep].reset_index(drop=True)
-        # A nullable integer without NULLs takes the plain dtype that the contract declares.
-        return kept.astype({c.name: c.dtype for c in self.columns if kept[c.name].dtype != c.dtype and c.dtype is not object})
+        return kept.astype({c.name: c.dtype for c in self.columns if _can_hold(c.dtype, kept[c.name])})
 
     @staticmethod
     def _positions(frame: pd.DataFrame) -> "pd.Series[Any] | None":
         return frame.get(SOURCE_POSITION)
+
+
+def _can_hold(dtype: Any, values: "pd.Series[Any]") -> bool:
+    """Whether converted values take the declared dtype: a plain integer or boolean has no NULL, so the nullable form stays."""
+    return values.dtype != dtype and not (getattr(dtype, "kind", "O") in "iub" and values.hasnans)
 
 
 def _declared_metadata(model: type[pa.DataFrameModel]) -> dict[str, Any]:
@@ -421,6 +428,10 @@ def _target(dtype: Any, where: str) -> tuple[Target, str | None]:
         return conversion.category(kind), name
     if isinstance(kind, pd.StringDtype):
         return conversion.text(kind), name
+    if isinstance(kind, pd.ArrowDtype) and kind.kind in "Mm":
+        raise ContractDefinitionError(where, f"the dtype {dtype} is not supported.", "use pandas' own datetime64 or pandera's Date.")
+    if isinstance(kind, pd.ArrowDtype) and pa_types.is_decimal(kind.pyarrow_dtype):
+        return conversion.exact_decimal(kind.pyarrow_dtype.precision, kind.pyarrow_dtype.scale), name
     if isinstance(kind, pd.DatetimeTZDtype) or getattr(kind, "kind", "") == "M":
         return conversion.timestamp(kind), name
     letter = getattr(kind, "kind", "O")
@@ -512,8 +523,10 @@ def _reject(
 
 def _plain(value: Any) -> Any:
     """The value as JSON carries it; anything but numbers, booleans and text as its text."""
-    if isinstance(value, dict | list):
-        return value
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
     missing: Any = pd.isna(value)
     if value is None or missing is True:
         return None

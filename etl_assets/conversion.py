@@ -12,7 +12,7 @@ import datetime
 import decimal
 import math
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,11 +102,17 @@ def floating(dtype: Any = "float64") -> Target:
         elif isinstance(value, bool | np.bool_) or not isinstance(value, int | float | decimal.Decimal | np.integer | np.floating):
             raise ValueError("no number")
         number = float(value)
+        if wide.itemsize == 4:
+            with np.errstate(over="ignore"):
+                number = float(np.float32(number))
+        infinite = isinstance(value, float | np.floating) and math.isinf(value)
+        if math.isinf(number) and not infinite:
+            raise ValueError("too large for a float")
         if isinstance(value, int | np.integer) and int(number) != value:
             raise ValueError("too many digits for a float")
         return number
 
-    wide = pd.api.types.pandas_dtype(dtype)
+    wide: Any = pd.api.types.pandas_dtype(dtype)
     pattern = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
     return Target(name="number", dtype=wide, parse=parse, arrow=(pa.float64(), pattern) if wide == np.dtype("float64") else None)
 
@@ -130,6 +136,7 @@ def text(dtype: Any = TEXT) -> Target:
     def parse(value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError("no text")
+        value.encode()  # half a surrogate pair raises UnicodeEncodeError, a ValueError
         return str(value)
 
     return Target(name="text", dtype=dtype, parse=parse)
@@ -149,7 +156,13 @@ def timestamp(dtype: Any) -> Target:
         moment = pd.Timestamp(value)
         if (moment.tzinfo is None) != (zone is None):
             raise ValueError("a time zone is missing" if zone else "it has a time zone, the column has none")
-        moment = moment.tz_convert(zone) if zone else moment
+        if zone:
+            value.astimezone(datetime.UTC)  # OverflowError outside years 1 to 9999
+            try:
+                moment = moment.tz_convert(zone)
+                moment.isoformat()
+            except NotImplementedError:
+                raise ValueError("outside years 1 to 9999") from None
         if moment != moment.as_unit(unit):
             raise ValueError(f"finer than {unit}")
         return moment.as_unit(unit)
@@ -246,26 +259,44 @@ def _convert_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] 
         if not pc.all(pc.match_substring_regex(cells, pattern)).as_py() and cells.null_count < len(cells):
             return None
         try:
-            return arrow_to_series(pc.cast(cells, arrow_type)).astype(target.dtype)
+            parsed = pc.cast(cells, arrow_type)
+            if not _certain(parsed):
+                return None
+            return arrow_to_series(parsed).astype(target.dtype)
         except (pa.ArrowInvalid, ValueError):
             return None  # some cell has the right form but no such day, hour or size: the cell-by-cell path finds it
     return None
 
 
+# Microseconds since 1970: nearer to the ends of years 1 to 9999 a zone may lead out of them, so each cell is looked at.
+_FIRST, _LAST = (int(datetime.datetime(*day, tzinfo=datetime.UTC).timestamp()) * 10**6 for day in ((1, 1, 3), (9999, 12, 29)))
+
+
+def _certain(parsed: pa.ChunkedArray) -> bool:
+    """Whether Arrow's result is what the cell-by-cell path would give: nothing overflowed."""
+    if pa.types.is_floating(parsed.type):
+        return not pc.any(pc.is_inf(parsed)).as_py()
+    if pa.types.is_timestamp(parsed.type):
+        ends = pc.min_max(parsed.cast(pa.int64())).as_py()
+        return ends["min"] is None or (ends["min"] >= _FIRST and ends["max"] <= _LAST)
+    return True
+
+
 def _convert_each(values: "pd.Series[Any]", target: Target) -> Converted:
     failed = np.zeros(len(values), dtype=bool)
     converted: list[Any] = [None] * len(values)
-    known: dict[Hashable, tuple[bool, Any]] = {}
+    known: dict[str, tuple[bool, Any]] = {}
     missing = values.isna().to_numpy()
     for place, value in enumerate(values.array):
         if missing[place]:
             continue
-        key = (type(value), value) if isinstance(value, Hashable) else None
+        # Only text is remembered: 0.0 and -0.0, or the two hours of a clock change, are equal and not the same.
+        key = value if type(value) is str else None
         outcome = known.get(key) if key is not None else None
         if outcome is None:
             try:
                 outcome = (True, target.parse(value))
-            except (ValueError, OverflowError):
+            except (TypeError, ValueError, OverflowError):
                 outcome = (False, None)
             if key is not None:
                 known[key] = outcome

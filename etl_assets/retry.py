@@ -66,7 +66,7 @@ class RetryPolicy:
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
-            stop=tenacity.stop_after_attempt(self.attempts) | tenacity.stop_after_delay(self.deadline_seconds),
+            stop=tenacity.stop_after_attempt(self.attempts) | tenacity.stop_before_delay(self.deadline_seconds),
             wait=self._wait(),
             before_sleep=lambda state: _log_wait(state, doing, self.attempts),
             sleep=sleep or tenacity.nap.sleep,

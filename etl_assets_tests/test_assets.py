@@ -83,10 +83,8 @@ def rows(postgres: PostgresResource, query: str) -> list[tuple[Any, ...]]:
 def test_table_is_typed_and_keyed(postgres: PostgresResource) -> None:
     """Text becomes a table with the types, NOT NULL and key of the contract."""
     assert run([raw_orders(GOOD), orders], postgres).success
-    columns = rows(
-        postgres,
-        "SELECT column_name::text, data_type::text, is_nullable::text FROM information_schema.columns WHERE table_schema = 'clean' ORDER BY 1",
-    )
+    query = "SELECT column_name::text, data_type::text, is_nullable::text FROM information_schema.columns WHERE table_name = 'orders' "
+    columns = rows(postgres, f"{query} AND table_schema = 'clean' ORDER BY 1")
     assert columns == [("amount", "double precision", "NO"), ("id", "bigint", "NO"), ("note", "text", "YES")]
     assert rows(postgres, "SELECT contype::text FROM pg_constraint WHERE conrelid = 'clean.orders'::regclass AND contype = 'p'") == [("p",)]
 
@@ -137,7 +135,7 @@ def test_metadata_of_the_materialisation(postgres: PostgresResource) -> None:
         "rows_dropped": 0,
     }
     schema = metadata["dagster/column_schema"].value
-    assert [(c.name, c.type, c.description, c.constraints.nullable) for c in schema.columns][0] == ("id", "bigint", "Order number", False)
+    assert next((c.name, c.type, c.description, c.constraints.nullable) for c in schema.columns) == ("id", "bigint", "Order number", False)
 
 
 def test_columns_are_known_before_the_first_run() -> None:
@@ -283,8 +281,7 @@ def test_resources_config_and_context_reach_the_function(postgres: PostgresResou
     @etl_asset(schema="raw")
     def limited(context: dg.AssetExecutionContext, config: Limit, postgres: PostgresResource) -> DataFrame[Strict]:
         context.log.info("limited")
-        frame = postgres.read_query("SELECT generate_series(1, 10) AS id").head(config.rows)
-        return frame
+        return postgres.read_query("SELECT generate_series(1, 10) AS id").head(config.rows)
 
     assert run([limited], postgres).success
     assert rows(postgres, "SELECT count(*) FROM raw.limited") == [(2,)]

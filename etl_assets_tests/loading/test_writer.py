@@ -26,6 +26,9 @@ from etl_assets.loading.table import (
 from etl_assets.postgres.connection import make_engine
 from etl_assets.retry import RetryPolicy
 
+LONG = Decimal("1.2345678901234567890123456789012345678901")
+TRIGGER = """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"""
 ROWS = pd.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None]})
 
 
@@ -140,7 +143,7 @@ def test_error_names_column_row_and_value(postgres: PostgresResource) -> None:
         ([1, 2], "double precision", [1.0, 2.0]),
         (["", 'a"b\n\\N\té', None], "text", ["", 'a"b\n\\N\té', None]),
         ([Decimal("1.50"), None], "numeric(12,2)", [Decimal("1.50"), None]),
-        ([Decimal("1.5"), Decimal("1.2345678901234567890123456789012345678901")], "numeric", [Decimal("1.5"), Decimal("1.2345678901234567890123456789012345678901")]),
+        ([Decimal("1.5"), LONG], "numeric", [Decimal("1.5"), LONG]),
         ([datetime.date(1, 1, 1), datetime.date(9999, 12, 31)], "date", [datetime.date(1, 1, 1), datetime.date(9999, 12, 31)]),
         ([datetime.time(12, 0, 1)], "time without time zone", [datetime.time(12, 0, 1)]),
         ([{"a": [1, None]}, '{"b": "é"}', None], "jsonb", ['{"a": [1, null]}', '{"b": "é"}', None]),
@@ -220,7 +223,7 @@ def test_swap_keeps_grants(postgres: PostgresResource, database_url: str) -> Non
         "ALTER TABLE t ADD UNIQUE (id); CREATE TABLE other (id bigint REFERENCES t (id))",
         "GRANT SELECT (name) ON t TO PUBLIC",
         "ALTER TABLE t ALTER name SET DEFAULT 'x'",
-        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        TRIGGER,
     ],
 )  # fmt: skip
 def test_what_depends_on_the_table_survives(postgres: PostgresResource, database_url: str, dependent: str) -> None:
