@@ -19,13 +19,18 @@ ui: install ## Serve the Dagster UI on http://127.0.0.1:$(PORT); Ctrl-C stops it
 	@$(VENV)/bin/etl-assets ui --port $(PORT)
 
 test: install-development ## Run linters, types and tests; needs nothing but Python
-	$(VENV)/bin/python -m etl_assets_tests.run check unit
+	$(MAKE) --no-print-directory check
+	$(VENV)/bin/pytest -n 2 --show-capture=stdout
 
 acceptance: install-development ## Run the tests that need system packages (installed with apt when allowed)
-	$(VENV)/bin/python -m etl_assets_tests.run acceptance
+	@sh etl_assets_tests/acceptance/packages.sh
+	$(VENV)/bin/pytest etl_assets_tests/acceptance --override-ini norecursedirs=.* --show-capture=stdout
 
 check: install-development ## Run linters and types only
-	$(VENV)/bin/python -m etl_assets_tests.run check
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 install: $(VENV)/.installed ## Install the locked packages into .venv; safe to repeat
 

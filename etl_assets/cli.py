@@ -128,8 +128,12 @@ def postgres() -> None:
 
 @postgres.command()
 def start() -> None:
-    """Start the server; make it first when it is not there."""
-    status = _settings().local_postgres.start()
+    """Start the server, and make it and its database `warehouse` first when they are not there."""
+    from etl_assets.config import WAREHOUSE
+
+    server = _settings().local_postgres
+    status = server.start()
+    server.create_database(WAREHOUSE)
     click.echo(f"PostgreSQL {status.version} runs on 127.0.0.1:{status.port}, data in {status.data}")
 
 

@@ -42,6 +42,9 @@ def printed(connection: sa.Connection, type_name: str) -> str:
         "decimal(10)", "numeric", "timestamp", "timestamptz",
         "timestamp with time zone", "timestamp(3)", "timestamptz(3)", "time", "time(3)", "timetz", "date", "uuid", "json",
         "jsonb", "bytea", "interval", "int4[]", "text[]", "varchar(5)[]", "float",
+        "char", "character", "bpchar", "bpchar(5)", '"char"', "char(5)[]", "int4[3][]", "numeric(10)[]", "timestamptz(3)[]",
+        "timestamp (3) with time zone", "timestamp(3) without time zone", "timetz(3)", "time with time zone", "double  precision",
+        "float(24)", "float(25)", "bit", "bit(3)", "bit varying(3)", "interval(3)", "numeric(3, -2)",
     ],
 )  # fmt: skip
 def test_a_written_type_is_named_as_postgresql_names_it(connection: sa.Connection, written: str) -> None:

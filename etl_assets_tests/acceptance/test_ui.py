@@ -1,0 +1,125 @@
+"""The Dagster UI in a real browser: the asset graph, row counts, checks, columns, and a table materialised by a click."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from etl_assets.loading.postgres import PostgresResource
+
+ROOT = Path(__file__).parents[2]
+CLI = (sys.executable, "-m", "etl_assets.cli")
+WAIT = 60_000
+# As root without a sandbox; and nothing that calls home, which a closed network would answer with noise.
+FLAGS = [
+    "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def variables() -> Iterator[dict[str, str]]:
+    """A home in which the demo ran."""
+    with tempfile.TemporaryDirectory(prefix="etl-assets-ui-") as name:
+        Path(name).chmod(0o755)
+        given = {**os.environ, "ETL_HOME": name}
+        try:
+            subprocess.run([*CLI, "demo"], cwd=ROOT, env=given, check=True, stdout=subprocess.DEVNULL)
+            yield given
+        finally:
+            subprocess.run([*CLI, "postgres", "stop"], cwd=ROOT, env=given, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def address(variables: dict[str, str]) -> Iterator[str]:
+    """Address of the running UI, its code location loaded."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ui = subprocess.Popen([*CLI, "ui", "--port", str(port)], cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                with urllib.request.urlopen(f"{url}/server_info", timeout=2):
+                    break
+            except OSError:
+                assert time.monotonic() < deadline, "the UI did not start"
+                time.sleep(0.5)
+        yield url
+    finally:
+        ui.send_signal(signal.SIGTERM)
+        ui.wait(60)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page in the system's Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        page = browser.new_page(viewport={"width": 1700, "height": 1000})
+        page.set_default_timeout(WAIT)
+        expect.set_options(timeout=WAIT)
+        yield page
+        browser.close()
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot where ETL_SCREENSHOTS says."""
+    folder = os.environ.get("ETL_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def test_asset_graph(page: Page, address: str) -> None:
+    """The graph shows the assets of the three layers with their checks."""
+    page.goto(f"{address}/asset-groups")
+    expect(page.get_by_text("mart", exact=True).first).to_be_visible()
+    page.wait_for_timeout(2000)
+    page.keyboard.press("Alt+E")
+    for text in ("on_time_performance", "delay_by_weather", "fleet_age", "weather"):
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Passed").first).to_be_visible()
+    page.wait_for_timeout(1000)
+    picture(page, "asset-graph")
+
+
+def test_row_count_and_columns(page: Page, address: str) -> None:
+    """The page of an asset shows its row count and the columns of its contract."""
+    page.goto(f"{address}/assets/clean/weather")
+    expect(page.get_by_text("26,114").first).to_be_visible()
+    expect(page.get_by_text("timestamp with time zone").first).to_be_visible()
+    expect(page.get_by_text("primary_key").first).to_be_visible()
+    picture(page, "asset-weather")
+
+
+def test_failed_check_with_its_sample(page: Page, address: str) -> None:
+    """A rule that found something shows how many rows, which, and the offending value."""
+    page.goto(f"{address}/assets/clean/weather?view=checks&checkDetail=wind_speed_mph_le")
+    expect(page.get_by_text("wind_speed_mph <= 250").first).to_be_visible()
+    expect(page.get_by_text("1048.36058").first).to_be_visible()
+    picture(page, "check-wind-speed")
+
+
+def test_materialise_by_a_click(page: Page, address: str, variables: dict[str, str]) -> None:
+    """A click on Materialize loads the table again, with everything its source needs."""
+    url = subprocess.run([*CLI, "postgres", "url"], cwd=ROOT, env=variables, check=True, capture_output=True, text=True).stdout.strip()
+    warehouse = PostgresResource(url=url)
+    query = "SELECT count(*) AS loads FROM etl.loads WHERE asset = 'raw/planes' AND status = 'succeeded'"
+    before = int(warehouse.read_query(query)["loads"].iat[0])
+    page.goto(f"{address}/assets/raw/planes")
+    page.get_by_role("button", name="Materialize").first.click()
+    deadline = time.monotonic() + 180
+    while int(warehouse.read_query(query)["loads"].iat[0]) == before:
+        assert time.monotonic() < deadline, "the table was not loaded again"
+        time.sleep(1)
