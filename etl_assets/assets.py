@@ -28,11 +28,12 @@ import pandera.pandas as pa
 from pandera.typing import DataFrame
 
 from etl_assets.accounting import Account, open_account
-from etl_assets.contracts import Contract, RuleOutcome, Severity, Split
+from etl_assets.contracts import Contract, Split
 from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
 from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach, failure, table_schema
 from etl_assets.loading.table import RowCounts
 from etl_assets.retry import RetryPolicy
+from etl_assets.rules import RuleOutcome, Severity
 
 # A resource of any kind, which Dagster hands over by the parameter's name.
 _ANY_RESOURCE: Any = dg.ResourceParam[Any]  # type: ignore[misc]

@@ -11,21 +11,18 @@ What pandera's model says is meant as pandera means it; three things are read fr
     class Config: metadata = {"primary_key": [...]} the key of the table
 
 Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`), SQL (`loading/`), how text becomes numbers
-(`conversion.py`).
+(`conversion.py`), single rules (`rules.py`).
 """
 
 import functools
 import inspect
 import itertools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 from pandera.engines import pandas_engine
@@ -37,79 +34,7 @@ from etl_assets.conversion import Target, convert
 from etl_assets.errors import ContractDefinitionError, ContractViolationError
 from etl_assets.loading.table import ColumnSpec, RejectedRow, TableSpec
 from etl_assets.postgres.types import canonical_name, from_pandas_dtype
-
-SAMPLE_ROWS = 5
-SAMPLE_CHARACTERS = 200
-Mask = npt.NDArray[np.bool_]
-# pandera's comparisons by the names people give them in Field(...), with their sign.
-_COMPARISONS = {
-    "equal_to": ("eq", "="),
-    "not_equal_to": ("ne", "<>"),
-    "greater_than": ("gt", ">"),
-    "greater_than_or_equal_to": ("ge", ">="),
-    "less_than": ("lt", "<"),
-    "less_than_or_equal_to": ("le", "<="),
-}
-
-
-class Severity(StrEnum):
-    """What a broken rule does."""
-
-    WARN = "warn"
-    """The row is loaded; the check reports a warning."""
-    QUARANTINE = "quarantine"
-    """The row goes to the quarantine; the rest is loaded."""
-    FAIL = "fail"
-    """Nothing is loaded; the rows that broke it are in the quarantine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One rule of a contract.
-
-    Attributes:
-        name: Unique in the contract; letters, digits and underscores.
-        columns: Columns it is about; empty for a rule about whole rows.
-        says: The rule in words.
-        severity: What breaking it does.
-        kind: What sort of rule it is.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    says: str
-    severity: Severity
-    kind: Literal["type", "not_null", "check", "unique"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One row that broke a rule.
-
-    Attributes:
-        position: Where it stood in its source, or its number in the frame.
-        value: The offending value or values.
-    """
-
-    position: str
-    value: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuleOutcome:
-    """What evaluating a rule gave.
-
-    Attributes:
-        rule: The rule.
-        rows: Rows it was evaluated on.
-        failed_rows: Rows that broke it.
-        samples: A few of them.
-    """
-
-    rule: Rule
-    rows: int
-    failed_rows: int
-    samples: tuple[Sample, ...] = ()
+from etl_assets.rules import COMPARISONS, Mask, Rule, RuleOutcome, Severity, reject, rows_breaking, samples_of, words_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +198,7 @@ class Contract:
                 rule=rule,
                 rows=len(frame),
                 failed_rows=int(masks[rule.name].sum()),
-                samples=_samples(frame, rule, masks[rule.name], positions),
+                samples=samples_of(frame, rule, masks[rule.name], positions),
             )
             for rule in self.rules
         )
@@ -281,7 +206,7 @@ class Contract:
         bad: Mask = np.zeros(len(frame), dtype=bool)
         for rule in rejecting:
             bad |= masks[rule.name]
-        return Split(valid=self._valid(converted, ~bad), rejected=_reject(frame, bad, rejecting, masks, positions), outcomes=outcomes)
+        return Split(valid=self._valid(converted, ~bad), rejected=reject(frame, bad, rejecting, masks, positions), outcomes=outcomes)
 
     # -- reading the model ------------------------------------------------------------------------------------------
 
@@ -305,7 +230,7 @@ class Contract:
             primary_key=name in self.primary_key,
             unique=column.unique,
             description=column.description,
-            constraints=tuple(_words(check) for check in column.checks),
+            constraints=tuple(words_of(check) for check in column.checks),
         )
 
     def _read_rules(self) -> tuple[_Evaluation, ...]:
@@ -337,13 +262,13 @@ class Contract:
             if not column.nullable or column.primary_key:
                 add("not_null", f"{column.name}_not_null", [column.name], f"{column.name} is present", storing)
             for check in schema.checks:
-                short = _COMPARISONS.get(check.name or "", (check.name or "check", ""))[0]
-                says = f"{column.name} {_words(check)}"
+                short = COMPARISONS.get(check.name or "", (check.name or "check", ""))[0]
+                says = f"{column.name} {words_of(check)}"
                 add("check", f"{column.name}_{short}", [column.name], says, Severity.WARN if check.raise_warning else severity, check)
             if column.unique and (column.name,) != self.primary_key:
                 add("unique", f"{column.name}_unique", [column.name], f"{column.name} is unique", storing)
         for check in self._schema.checks:
-            add("check", check.name or "rows", [], _words(check), Severity.WARN if check.raise_warning else Severity.QUARANTINE, check)
+            add("check", check.name or "rows", [], words_of(check), Severity.WARN if check.raise_warning else Severity.QUARANTINE, check)
         if self._schema.unique and tuple(self._schema.unique) != self.primary_key:
             together = list(self._schema.unique)
             add("unique", "_".join(together) + "_unique", together, f"{', '.join(together)} are unique together", Severity.QUARANTINE)
@@ -390,7 +315,7 @@ class Contract:
             broken[keys.index[repeated]] = True
             return broken
         assert evaluation.check is not None
-        failed = _run_check(evaluation.check, frame[rule.columns[0]] if rule.columns else frame, rule, where)
+        failed = rows_breaking(evaluation.check, frame[rule.columns[0]] if rule.columns else frame, rule, where)
         unread = [unconverted[name] for name in rule.columns or unconverted]
         broken = failed & ~np.logical_or.reduce(unread)
         return np.asarray(broken, dtype=bool)
@@ -448,95 +373,4 @@ def _target(dtype: Any, where: str) -> tuple[Target, str | None]:
     raise ContractDefinitionError(where, f"the dtype {dtype} is not supported.", "use a numeric, text, boolean, date or decimal type.")
 
 
-def _words(check: pa.Check) -> str:
-    statistics = check.statistics or {}
-    if check.name in _COMPARISONS and len(statistics) == 1:
-        return f"{_COMPARISONS[check.name][1]} {next(iter(statistics.values()))}"
-    said = check.description or check.error or check.title or (check.name or "check").replace("_", " ")
-    return str(said)
-
-
-def _run_check(check: pa.Check, checked: Any, rule: Rule, where: str) -> Mask:
-    """Rows that break a check. As in SQL, a comparison with NULL breaks nothing, unless the check asks for NULLs by `ignore_na=False`."""
-    if len(checked) == 0:
-        return np.zeros(0, dtype=bool)
-    try:
-        if rule.columns:
-            outcome = check(checked).check_output
-        else:
-            # pandera's own call fails when a nullable column makes the outcome of some rows unknown.
-            backend: Any = check.get_backend(checked)(check)
-            outcome = backend.apply(backend.preprocess(checked, None))
-    except Exception as error:
-        raise ContractViolationError(
-            where, f"rule {rule.name} cannot be evaluated: its check raised {type(error).__name__} ({error}).", "correct the check."
-        ) from error
-    if isinstance(outcome, pd.DataFrame):
-        outcome = outcome.fillna(True).all(axis=1)
-    if isinstance(outcome, pd.Series):
-        holds = outcome.reindex(checked.index, fill_value=True) if len(outcome) != len(checked) else outcome
-        return ~holds.fillna(True).astype(bool).to_numpy()
-    # A check of the whole column at once: when it fails, it fails for every row.
-    return np.full(len(checked), not bool(outcome))
-
-
-def _samples(frame: pd.DataFrame, rule: Rule, mask: Mask, positions: "pd.Series[Any] | None") -> tuple[Sample, ...]:
-    return tuple(
-        Sample(position=_position(positions, int(place)), value=_values(frame, rule, int(place)))
-        for place in np.flatnonzero(mask)[:SAMPLE_ROWS]
-    )
-
-
-def _position(positions: "pd.Series[Any] | None", place: int) -> str:
-    known = positions is not None and bool(positions.notna().iat[place])
-    return str(positions.iat[place]) if positions is not None and known else f"row {place + 1}"
-
-
-def _values(frame: pd.DataFrame, rule: Rule, place: int) -> str:
-    names = rule.columns or [name for name in frame.columns if name != SOURCE_POSITION]
-    shown = ", ".join(f"{name}={frame[name].iat[place]!s}" for name in names if name in frame)
-    return shown[:SAMPLE_CHARACTERS]
-
-
-def _reject(
-    frame: pd.DataFrame, bad: Mask, rules: Sequence[Rule], masks: dict[str, Mask], positions: "pd.Series[Any] | None"
-) -> tuple[RejectedRow, ...]:
-    places = np.flatnonzero(bad)
-    if not len(places):
-        return ()
-    broken: dict[int, list[Rule]] = {int(place): [] for place in places}
-    for rule in rules:
-        for place in np.flatnonzero(masks[rule.name]):
-            broken[int(place)].append(rule)
-    names = [str(name) for name in frame.columns if name != SOURCE_POSITION]
-    records = frame.loc[bad, names].astype(object).itertuples(index=False, name=None)
-    return tuple(
-        RejectedRow(
-            position=_position(positions, place),
-            record=json.dumps({name: _plain(value) for name, value in zip(names, record, strict=True)}, ensure_ascii=False),
-            rules=tuple(rule.name for rule in broken[place]),
-            message="; ".join(f"{rule.says} (given: {_values(frame, rule, place)})" for rule in broken[place]),
-        )
-        for place, record in zip(broken, records, strict=True)
-    )
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON carries it; anything but numbers, booleans and text as its text."""
-    if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    missing: Any = pd.isna(value)
-    if value is None or missing is True:
-        return None
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else str(value)
-    return str(value)
-
-
-__all__ = ["Contract", "ContractColumn", "Rule", "RuleOutcome", "Sample", "Severity", "Split"]
+__all__ = ["Contract", "ContractColumn", "Split"]

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandera.typing import DataFrame, Series
 
-from etl_assets.contracts import Contract, Severity, Split
+from etl_assets.contracts import Contract, Split
 from etl_assets.errors import ContractDefinitionError, ContractViolationError
+from etl_assets.rules import Severity
 
 quick = settings(max_examples=40, deadline=None, database=None, derandomize=True)
 Model = type[pa.DataFrameModel]

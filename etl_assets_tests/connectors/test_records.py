@@ -100,15 +100,32 @@ def test_what_is_no_json_is_a_format_error(text: str | bytes) -> None:
         parse_json(text, where="the source")
 
 
+@pytest.mark.parametrize("text", ['[{"a": 1, "b": 2, "a": 1}]', '[{"x": {"a": 1, "a": 2}}]'], ids=["record", "nested"])
+def test_a_repeated_key_is_a_format_error(text: str) -> None:
+    """An object that gives a key twice is refused: one of the values would vanish."""
+    with pytest.raises(SourceFormatError, match=r"the source: an object repeats the keys \['a'\]"):
+        parse_json(text, where="the source")
+
+
+def test_a_value_too_deep_to_write_is_a_format_error() -> None:
+    """A nested value that can be held but not written as text is a format error of its record."""
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(SourceFormatError, match="p1: a value is nested too deeply"):
+        frame_of_text([{"a": value}], ["p1"])
+
+
 def test_a_byte_order_mark_is_accepted() -> None:
     """JSON bytes may start with a byte order mark."""
     assert parse_json(b'\xef\xbb\xbf["x"]', where="test") == ["x"]
 
 
-def test_a_lone_surrogate_is_a_format_error() -> None:
+@pytest.mark.parametrize("record", ['{"a": "\\ud800"}', '{"a": ["\\ud800"]}', '{"a": 1, "\\ud800": 1}'], ids=["value", "nested", "key"])
+def test_a_lone_surrogate_is_a_format_error(record: str) -> None:
     """A text that Unicode cannot encode is a format error, not an error of the codec."""
     with pytest.raises(SourceFormatError):
-        cells('[{"a": "\\ud800"}]')
+        cells(f"[{record}]")
 
 
 def test_a_reserved_key_is_a_format_error() -> None:

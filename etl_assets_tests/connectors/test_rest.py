@@ -1,5 +1,6 @@
 """JSON pages over HTTP: a real Datasette for paging, a small server of our own for faults."""
 
+import base64
 import contextlib
 import json
 import socket
@@ -49,12 +50,14 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.authorisations: list[str | None] = []
         self._answers: dict[str, list[Answer]] = {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
+                outer.authorisations.append(self.headers.get("Authorization"))
                 answer = outer.next_answer(self.path)
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
@@ -303,6 +306,54 @@ def test_a_foreign_path_gets_no_request(other: Server, api: RestResource) -> Non
     with pytest.raises(SourceFormatError, match="leads to another origin"):
         api.read(f"{other.origin}/rows")
     assert other.asked == []
+
+
+@pytest.mark.parametrize(
+    ("base_url", "address"),
+    [
+        ("http://no.such.host.invalid", "http://no.such.host.invalid:80/rows"),
+        ("http://no.such.host.invalid:80", "http://NO.such.host.invalid/rows"),
+        ("https://no.such.host.invalid", "https://no.such.host.invalid:443/rows"),
+    ],
+)
+def test_the_default_port_is_the_same_origin(base_url: str, address: str) -> None:
+    """An address that writes out the port of its scheme leads to the same origin, so it is asked for."""
+    with pytest.raises(SourceUnavailableError, match="the API does not answer"):
+        RestResource(base_url=base_url, attempts=1).read(address)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:443/rows", "https://127.0.0.1:80/rows"])
+def test_the_port_of_another_scheme_is_another_origin(address: str) -> None:
+    """A port that is the default of another scheme is another port."""
+    with pytest.raises(SourceFormatError, match="leads to another origin"):
+        RestResource(base_url="http://127.0.0.1", attempts=1).read(address)
+
+
+@pytest.mark.parametrize("link", ["http://[::1", "http://127.0.0.1:port/rows"])
+def test_a_link_that_is_no_address_is_refused(server: Server, api: RestResource, link: str) -> None:
+    """A next link that cannot be read as an address is a format error."""
+    server.answer_json("/rows", {"data": [], "next": link})
+    with pytest.raises(SourceFormatError, match="a link is no address"):
+        api.read("rows", records="data", next_url="next")
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "http://user:sesame@elsewhere.invalid/rows?key=sesame"])
+def test_a_redirect_is_shown_without_its_secrets(server: Server, api: RestResource, location: str) -> None:
+    """Where a redirect leads is shown without user, password and query, and not at all when it is no address."""
+    server.answer("/rows", Answer(status=302, headers={"Location": location}))
+    with pytest.raises(SourceFormatError, match=r", to (what is no address|elsewhere.invalid/rows)\. Next"):
+        api.read("rows")
+
+
+@pytest.mark.parametrize("link", ["/rows?page=2", "{origin}/rows?page=2", "{other}/rows?page=2"])
+def test_credentials_go_with_every_page(server: Server, link: str) -> None:
+    """User and password of base_url are sent with each page, however its link is written, percent-encoding undone."""
+    address = link.format(origin=server.origin, other=server.origin.replace("://", "://else:where@"))
+    server.answer_json("/rows", {"data": [], "next": address})
+    server.answer_json("/rows?page=2", {"data": []})
+    base_url = server.origin.replace("://", "://user:p%40ss%E2%82%AC@")
+    RestResource(base_url=base_url, attempts=1).read("rows", records="data", next_url="next")
+    assert server.authorisations == [f"Basic {base64.b64encode('user:p@ss€'.encode()).decode()}"] * 2
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -276,6 +276,14 @@ def test_a_password_among_the_options_is_hidden(alter: Callable[[Callable[[URL],
     assert "sesame" not in str(caught.value)
 
 
+@pytest.mark.parametrize("option", ["password", "passfile", "sslpassword"])
+def test_an_option_that_holds_a_secret_is_hidden(option: str) -> None:
+    """An option that may hold a password is not shown, the others are."""
+    with pytest.raises(EtlError) as caught:
+        SqlResource(url=f"postgresql://user@127.0.0.1:1/db?{option}=sesame&sslmode=disable", attempts=1).read_query("SELECT 1")
+    assert ("sesame" in str(caught.value), "sslmode=disable" in caught.value.where) == (False, True)
+
+
 def test_an_unescaped_password_is_hidden() -> None:
     """A password with an @ that was not percent-encoded appears in no message, not even its end."""
     with pytest.raises(EtlError) as caught:

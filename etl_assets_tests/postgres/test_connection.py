@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+import psycopg2
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -124,6 +125,14 @@ def test_passwords_are_redacted(text: str, expected: str) -> None:
     assert redact_url(text) == expected
 
 
+@pytest.mark.parametrize("given", ["postgresql+nosuch://u:sesame@h/d", "postgresql://u:sesame@/d?host=a,b&port=1,2,3"])
+def test_a_url_without_a_usable_driver_is_an_error_of_configuration(given: str) -> None:
+    """An unknown driver and options that contradict each other are errors of configuration, without the password."""
+    with pytest.raises(ConfigurationError) as caught:
+        make_engine(given, application_name="test")
+    assert "sesame" not in str(caught.value)
+
+
 # -- sessions ----------------------------------------------------------------------------------------------------------
 
 
@@ -132,13 +141,17 @@ def test_passwords_are_redacted(text: str, expected: str) -> None:
     [
         ("TimeZone", "UTC"),
         ("DateStyle", "ISO, MDY"),
+        ("IntervalStyle", "postgres"),
+        ("bytea_output", "hex"),
+        ("extra_float_digits", "1"),
+        ("client_encoding", "UTF8"),
         ("application_name", "test_connection"),
         ("default_transaction_read_only", "off"),
         ("statement_timeout", "0"),
     ],
 )
 def test_a_session_has_this_projects_settings(url: str, setting: str, expected: str) -> None:
-    """Zone, date style and name are set; writing is allowed and time unlimited unless asked otherwise."""
+    """Zone, how values are printed, encoding and name are set; writing is allowed and time unlimited unless asked otherwise."""
     with opened(url) as connection:
         assert connection.exec_driver_sql(f"SHOW {setting}").scalar_one() == expected
 
@@ -258,6 +271,22 @@ def test_a_refused_connection_is_classed_by_its_words(
     monkeypatch.setenv("PGPASSFILE", "/dev/null")
     found = explained(make_url(url).set(**changes))  # type: ignore[arg-type]
     assert (type(found), said in found.cause) == (error, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (psycopg2.OperationalError("server closed the connection unexpectedly"), DatabaseUnavailableError),
+        (psycopg2.InterfaceError("connection already closed"), DatabaseUnavailableError),
+        (psycopg2.DatabaseError("SSL SYSCALL error: EOF detected"), DatabaseUnavailableError),
+        (psycopg2.ProgrammingError("can't adapt type 'dict'"), ConfigurationError),
+        (psycopg2.NotSupportedError("not here"), ConfigurationError),
+    ],
+    ids=repr,
+)
+def test_without_a_state_only_a_lost_connection_is_transient(error: psycopg2.Error, expected: type[EtlError]) -> None:
+    """An error of the driver that has no SQLSTATE is transient only when the connection broke."""
+    assert type(explain_error(error, where="t")) is expected
 
 
 def test_row_values_are_left_out(url: str) -> None:

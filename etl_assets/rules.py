@@ -1,0 +1,190 @@
+"""One rule of a contract: what it says, which rows break it, and how those are shown and kept.
+
+Rows are told apart by boolean masks over a frame with a RangeIndex. Counts are true, samples are capped.
+
+Not here: which rules a contract has, and what becomes of the rows (`contracts.py`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pandera.pandas as pa
+
+from etl_assets.accounting import SOURCE_POSITION
+from etl_assets.errors import ContractViolationError
+from etl_assets.loading.table import RejectedRow
+
+SAMPLE_ROWS = 5
+SAMPLE_CHARACTERS = 200
+Mask = npt.NDArray[np.bool_]
+# pandera's comparisons by the names people give them in Field(...), with their sign.
+COMPARISONS = {
+    "equal_to": ("eq", "="),
+    "not_equal_to": ("ne", "<>"),
+    "greater_than": ("gt", ">"),
+    "greater_than_or_equal_to": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_or_equal_to": ("le", "<="),
+}
+
+
+class Severity(StrEnum):
+    """What a broken rule does."""
+
+    WARN = "warn"
+    """The row is loaded; the check reports a warning."""
+    QUARANTINE = "quarantine"
+    """The row goes to the quarantine; the rest is loaded."""
+    FAIL = "fail"
+    """Nothing is loaded; the rows that broke it are in the quarantine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule of a contract.
+
+    Attributes:
+        name: Unique in the contract; letters, digits and underscores.
+        columns: Columns it is about; empty for a rule about whole rows.
+        says: The rule in words.
+        severity: What breaking it does.
+        kind: What sort of rule it is.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    says: str
+    severity: Severity
+    kind: Literal["type", "not_null", "check", "unique"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One row that broke a rule.
+
+    Attributes:
+        position: Where it stood in its source, or its number in the frame.
+        value: The offending value or values.
+    """
+
+    position: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleOutcome:
+    """What evaluating a rule gave.
+
+    Attributes:
+        rule: The rule.
+        rows: Rows it was evaluated on.
+        failed_rows: Rows that broke it.
+        samples: A few of them.
+    """
+
+    rule: Rule
+    rows: int
+    failed_rows: int
+    samples: tuple[Sample, ...] = ()
+
+
+def words_of(check: pa.Check) -> str:
+    statistics = check.statistics or {}
+    if check.name in COMPARISONS and len(statistics) == 1:
+        return f"{COMPARISONS[check.name][1]} {next(iter(statistics.values()))}"
+    said = check.description or check.error or check.title or (check.name or "check").replace("_", " ")
+    return str(said)
+
+
+def rows_breaking(check: pa.Check, checked: Any, rule: Rule, where: str) -> Mask:
+    """Rows that break a check. As in SQL, a comparison with NULL breaks nothing, unless the check asks for NULLs by `ignore_na=False`."""
+    if len(checked) == 0:
+        return np.zeros(0, dtype=bool)
+    try:
+        if rule.columns:
+            outcome = check(checked).check_output
+        else:
+            # pandera's own call fails when a nullable column makes the outcome of some rows unknown.
+            backend: Any = check.get_backend(checked)(check)
+            outcome = backend.apply(backend.preprocess(checked, None))
+    except Exception as error:
+        raise ContractViolationError(
+            where, f"rule {rule.name} cannot be evaluated: its check raised {type(error).__name__} ({error}).", "correct the check."
+        ) from error
+    if isinstance(outcome, pd.DataFrame):
+        outcome = outcome.fillna(True).all(axis=1)
+    if isinstance(outcome, pd.Series):
+        holds = outcome.reindex(checked.index, fill_value=True) if len(outcome) != len(checked) else outcome
+        return ~holds.fillna(True).astype(bool).to_numpy()
+    # A check of the whole column at once: when it fails, it fails for every row.
+    return np.full(len(checked), not bool(outcome))
+
+
+def samples_of(frame: pd.DataFrame, rule: Rule, mask: Mask, positions: "pd.Series[Any] | None") -> tuple[Sample, ...]:
+    return tuple(
+        Sample(position=_position(positions, int(place)), value=_values(frame, rule, int(place)))
+        for place in np.flatnonzero(mask)[:SAMPLE_ROWS]
+    )
+
+
+def _position(positions: "pd.Series[Any] | None", place: int) -> str:
+    known = positions is not None and bool(positions.notna().iat[place])
+    return str(positions.iat[place]) if positions is not None and known else f"row {place + 1}"
+
+
+def _values(frame: pd.DataFrame, rule: Rule, place: int) -> str:
+    names = rule.columns or [name for name in frame.columns if name != SOURCE_POSITION]
+    shown = ", ".join(f"{name}={frame[name].iat[place]!s}" for name in names if name in frame)
+    return shown[:SAMPLE_CHARACTERS]
+
+
+def reject(
+    frame: pd.DataFrame, bad: Mask, rules: Sequence[Rule], masks: Mapping[str, Mask], positions: "pd.Series[Any] | None"
+) -> tuple[RejectedRow, ...]:
+    places = np.flatnonzero(bad)
+    if not len(places):
+        return ()
+    broken: dict[int, list[Rule]] = {int(place): [] for place in places}
+    for rule in rules:
+        for place in np.flatnonzero(masks[rule.name]):
+            broken[int(place)].append(rule)
+    names = [str(name) for name in frame.columns if name != SOURCE_POSITION]
+    records = frame.loc[bad, names].astype(object).itertuples(index=False, name=None)
+    return tuple(
+        RejectedRow(
+            position=_position(positions, place),
+            record=json.dumps({name: _plain(value) for name, value in zip(names, record, strict=True)}, ensure_ascii=False),
+            rules=tuple(rule.name for rule in broken[place]),
+            message="; ".join(f"{rule.says} (given: {_values(frame, rule, place)})" for rule in broken[place]),
+        )
+        for place, record in zip(broken, records, strict=True)
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON carries it; anything but numbers, booleans and text as its text."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    missing: Any = pd.isna(value)
+    if value is None or missing is True:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else str(value)
+    return str(value)
+
+
+__all__ = [
+    "COMPARISONS", "Mask", "Rule", "RuleOutcome", "Sample", "Severity", "reject", "rows_breaking", "samples_of", "words_of",
+]  # fmt: skip
