@@ -44,7 +44,7 @@ $(VENV)/.installed: $(LOCKS)/demo.txt pyproject.toml
 		{ echo "error: the venv could not be made. Next: install your system's python3-venv package" >&2; exit 1; }
 	@echo "Installing the locked packages into $(VENV) (about a minute) ..."
 	@$(PIP) install --quiet --no-deps --require-hashes --compile -r $(LOCKS)/demo.txt
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@$(VENV)/bin/python -m compileall -q etl_assets airflow_bridge
 	@touch $@
 

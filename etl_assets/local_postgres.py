@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl_assets.errors import LocalServerError
-from etl_assets.postgres.cluster import USER, Account, Cluster, find_binaries, no_space, unprivileged_account
+from etl_assets.postgres.cluster import USER, Account, Cluster, find_binaries, installation_of, no_space, unprivileged_account
 
 ELSEWHERE = Path("/var/tmp")  # noqa: S108 - a folder of ours in it is checked for its owner, see _make_private
 FREE_BYTES_NEEDED = 300 * 1024 * 1024
@@ -197,21 +197,24 @@ class LocalPostgres:
 
     def _reachable_binaries(self, binaries: Path, home: Path, account: "Account | None") -> Path:
         """The binaries, copied into `home` when the account that runs the server cannot reach them."""
-        if account is None or account.can_execute(binaries / "postgres"):
+        if account is None or all(account.can_read(folder) for folder in installation_of(binaries)):
             return binaries
-        install = binaries.parent
-        version = hashlib.sha256(f"{install}{(binaries / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+        folders = installation_of(binaries)
+        root = folders[0].parent
+        version = hashlib.sha256(f"{root}{(binaries / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
         copy = home / f"binaries-{version}"
         if not copy.exists():
             partial = copy.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(install, partial, symlinks=True)
+            partial.mkdir()
+            for folder in folders:
+                shutil.copytree(folder, partial / folder.name, symlinks=True)
             for path in [partial, *partial.rglob("*")]:
                 if not path.is_symlink():
                     os.chown(path, account.uid, account.gid)
                     path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
             partial.rename(copy)
-        return copy / binaries.name
+        return copy / binaries.relative_to(root)
 
     @contextlib.contextmanager
     def _only_one_process(self) -> Iterator[None]:

