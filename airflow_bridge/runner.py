@@ -210,6 +210,8 @@ def _why(failures: list[DagsterEvent], *, again: bool, step: str) -> str:
 @contextlib.contextmanager
 def _instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.get() as instance:
+        # Keeps connections to its storage open: a step makes about 20 calls.
+        instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=5)
         yield instance
 
 

@@ -61,6 +61,8 @@ class Outcome:
 
 def materialise(job: dg.JobDefinition, instance: dg.DagsterInstance, out: TextIO) -> Outcome:
     """Run a job in this process, one line per event on `out`."""
+    # As Dagster's own webserver does: keep connections to its storage open, instead of a new one for each of hundreds of events.
+    instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=5)
     run_id = str(uuid.uuid4())
     with _progress(instance, run_id, out):
         result = job.execute_in_process(
