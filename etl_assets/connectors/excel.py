@@ -1,11 +1,15 @@
 """Sheets of Excel workbooks, read as text by declared rules: which sheet, which header rows, where the footer starts.
 
-calamine reads the values, openpyxl the merged ranges of the header. Not here: conversion to types (contracts do that).
+calamine reads values and merged ranges, openpyxl the cells that hold an error, which calamine leaves empty. Not here: conversion to
+types (contracts do that).
 """
 
 import datetime
+import io
 import re
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,11 @@ from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, StepReport, record_read, record_step
 from etl_assets.connectors.files import read_bytes, resolve_inside
+from etl_assets.connectors.records import refuse_reserved
 from etl_assets.errors import SourceFormatError, SourceNotFoundError
 from etl_assets.frames import TEXT
+
+_ERROR_CELL = re.compile(rb"""\st=["']e["']""")
 
 
 class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
@@ -39,93 +46,125 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
 
         Returns:
             One row per data row, empty rows left out: whole numbers without decimals ("16"), dates as ISO 8601, booleans as "true"
-            and "false", empty cells as NULL; and `source_position` ("airlines.xlsx Carriers row 5").
+            and "false", errors as Excel shows them ("#DIV/0!"; in .xls and .ods they cannot be told from empty cells), empty cells as
+            NULL; and `source_position` ("airlines.xlsx Carriers row 5").
 
         Raises:
             SourceNotFoundError: No such file or sheet; the message lists the sheets.
-            SourceFormatError: No workbook, missing or repeated column names, or a cell outside the named columns.
+            SourceFormatError: No workbook, missing, repeated or reserved column names, or a cell outside the named columns.
         """
         file = resolve_inside(self.base_folder, path)
         where = f"{file} sheet {sheet}"
-        names = _header(file, sheet, header_rows, where)
-        rows = _values(file, sheet)
-        data: list[list[str | None]] = []
-        numbers: list[int] = []
-        footer_rows = 0
-        for number, row in enumerate(rows, start=1):
-            if number <= max(header_rows):
-                continue
-            cells = [_text(value) for value in row]
-            filled = [cell for cell in cells if cell is not None]
-            if not filled:
-                continue
-            if footer_rows or (footer_starts_with is not None and filled[0].startswith(footer_starts_with)):
-                footer_rows += 1
-                continue
-            if any(cell is not None for cell in cells[len(names) :]):
+        content = _content(file, sheet)
+        names = _header(content, header_rows, where)
+        first = max(header_rows) + 1
+        rows = {number: cells for number, cells in enumerate(content.rows[first - 1 :], start=first) if any(cells)}
+        footer = _footer(rows, footer_starts_with)
+        data = {number: cells for number, cells in rows.items() if footer is None or number < footer}
+        for number, cells in data.items():
+            if any(cells[len(names) :]):
                 raise SourceFormatError(where, f"row {number} has a value beyond the named columns {names}.", "correct header_rows.")
-            data.append((cells + [None] * len(names))[: len(names)])
-            numbers.append(number)
-        record_read(where, len(data) + footer_rows)
-        if footer_rows:
+        record_read(where, len(rows))
+        if footer is not None:
             record_step(
-                StepReport(
-                    step=f"footer from {footer_starts_with!r}",
-                    rows_in=len(data) + footer_rows,
-                    rows_out=len(data),
-                    cells_changed=0,
-                    seconds=0.0,
-                )
+                StepReport(step=f"footer from {footer_starts_with!r}", rows_in=len(rows), rows_out=len(data), cells_changed=0, seconds=0.0)
             )
-        columns: dict[str, Any] = {name: pd.array([row[place] for row in data], dtype=TEXT) for place, name in enumerate(names)}
-        columns[SOURCE_POSITION] = pd.array([f"{file.name} {sheet} row {number}" for number in numbers], dtype=TEXT)
+        columns: dict[str, Any] = {
+            name: pd.array([cells[place] for cells in data.values()], dtype=TEXT) for place, name in enumerate(names)
+        }
+        columns[SOURCE_POSITION] = pd.array([f"{file.name} {sheet} row {number}" for number in data], dtype=TEXT)
         return pd.DataFrame(columns)
 
 
-def _values(file: Path, sheet: str) -> list[list[Any]]:
-    read_bytes(file)
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """One sheet.
+
+    Attributes:
+        rows: Its rows from row 1 on, all of one length, each cell as text or None.
+        merged: Its merged ranges: first row, first column, last row, last column, counted from 0.
+    """
+
+    rows: list[list[str | None]]
+    merged: list[tuple[int, int, int, int]]
+
+
+def _content(file: Path, sheet: str) -> _Content:
+    content = read_bytes(file)
     try:
-        with python_calamine.CalamineWorkbook.from_path(str(file)) as workbook:
+        with python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)) as workbook:
             if sheet not in workbook.sheet_names:
                 raise SourceNotFoundError(
                     str(file), f"there is no sheet {sheet!r}; present: {workbook.sheet_names}.", "correct the name of the sheet."
                 )
-            return workbook.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+            found = workbook.get_sheet_by_name(sheet)
+            rows = [[_text(value) for value in row] for row in found.to_python(skip_empty_area=False)]
+            merged = [(*start, *end) for start, end in found.merged_cell_ranges or []]
     except python_calamine.CalamineError as error:
         raise SourceFormatError(str(file), f"this is no readable workbook ({error}).", "save it as .xlsx and deliver it again.") from error
+    for row, column, text in _error_cells(content, sheet, str(file)):
+        rows[row - 1][column - 1] = text
+    return _Content(rows=rows, merged=merged)
 
 
-def _header(file: Path, sheet: str, header_rows: Sequence[int], where: str) -> list[str]:
-    rows = _values(file, sheet)
-    if not header_rows or min(header_rows) < 1 or max(header_rows) > len(rows):
-        raise SourceFormatError(where, f"header_rows {tuple(header_rows)} lie outside its {len(rows)} rows.", "correct header_rows.")
-    header = {row: [_text(value) for value in rows[row - 1]] for row in header_rows}
-    if len(header_rows) > 1:
-        for left, top, right, bottom in _merged_ranges(file, sheet):
-            for row in header_rows:
-                if top <= row <= bottom:
-                    value = header[top][left - 1] if top in header else None
-                    header[row][left - 1 : right] = [value] * (right - left + 1)
+def _error_cells(content: bytes, sheet: str, where: str) -> list[tuple[int, int, str]]:
+    """Row, column and text of the cells that hold an error such as #DIV/0!, which calamine gives as empty; .xlsx only."""
+    try:
+        if not _may_hold_errors(content):
+            return []
+        found = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)[sheet]
+        found.reset_dimensions()  # some programs write an extent that is too small
+        return [
+            (number, place, str(cell.value))
+            for number, row in enumerate(found.iter_rows(), start=1)
+            for place, cell in enumerate(row, start=1)
+            if cell.data_type == "e"
+        ]
+    except Exception as error:  # openpyxl has no error of its own for what it cannot read
+        raise SourceFormatError(
+            where, f"the error cells of the workbook cannot be read ({error}).", "save it as .xlsx and deliver it again."
+        ) from error
+
+
+def _may_hold_errors(content: bytes) -> bool:
+    # openpyxl takes about four times as long as calamine, so it reads only what holds an error cell.
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return False
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return any(_ERROR_CELL.search(archive.read(name)) for name in archive.namelist() if name.startswith("xl/"))
+
+
+def _header(content: _Content, header_rows: Sequence[int], where: str) -> list[str]:
+    if not header_rows or min(header_rows) < 1 or max(header_rows) > len(content.rows):
+        raise SourceFormatError(
+            where, f"header_rows {tuple(header_rows)} lie outside its {len(content.rows)} rows.", "correct header_rows."
+        )
+    header = {row - 1: list(content.rows[row - 1]) for row in header_rows}
+    for top, left, bottom, right in content.merged if len(header) > 1 else []:
+        value = header[top][left] if top in header else None
+        for row in header.keys() & range(top, bottom + 1):
+            covered = slice(left, min(right + 1, len(header[row])))  # a range may reach beyond the last filled column
+            header[row][covered] = [value] * (covered.stop - left)
     names = []
-    for place in range(max(map(len, header.values()))):
+    for cells in zip(*header.values(), strict=True):
         # A cell merged downwards names its column once, not once per header row.
-        parts = dict.fromkeys(cells[place] for cells in header.values() if place < len(cells) and cells[place] is not None)
-        names.append(" ".join(re.sub(r"\s+", " ", part).strip() for part in parts if part is not None))
+        parts = dict.fromkeys(cell for cell in cells if cell is not None)
+        names.append(" ".join(" ".join(part.split()) for part in parts))
     while names and not names[-1]:
         names.pop()
     if not names or "" in names or len(set(names)) < len(names):
         raise SourceFormatError(
             where, f"the header rows {tuple(header_rows)} give the column names {names}, some empty or repeated.", "correct header_rows."
         )
+    refuse_reserved(names, where)
     return names
 
 
-def _merged_ranges(file: Path, sheet: str) -> list[tuple[int, int, int, int]]:
-    workbook = openpyxl.load_workbook(file)
-    try:
-        return [merged.bounds for merged in workbook[sheet].merged_cells.ranges]
-    finally:
-        workbook.close()
+def _footer(rows: Mapping[int, Sequence[str | None]], starts_with: str | None) -> int | None:
+    """Number of the row where the footer starts; None without one."""
+    if starts_with is None:
+        return None
+    return next((number for number, cells in rows.items() if next(filter(None, cells)).startswith(starts_with)), None)
 
 
 def _text(value: Any) -> str | None:
@@ -133,7 +172,7 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()

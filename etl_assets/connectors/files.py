@@ -4,6 +4,8 @@ Not here: Excel (`excel.py`), conversion to types (contracts do that).
 """
 
 import csv
+import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, record_read
-from etl_assets.connectors.records import frame_of_text, parse_json, select_records
+from etl_assets.connectors.records import frame_of_text, parse_json, refuse_reserved, select_records
 from etl_assets.errors import ConfigurationError, SourceFormatError, SourceNotFoundError
 from etl_assets.frames import TEXT
 
@@ -22,15 +24,21 @@ def resolve_inside(base_folder: str, path: str) -> Path:
 
     Raises:
         ConfigurationError: The path leads out of the folder, by `..`, a link or an absolute name.
-        SourceNotFoundError: There is no such file; the message lists the folder.
+        SourceNotFoundError: There is no such file, and the message lists the folder; or the system refuses to follow the path.
     """
-    base = Path(base_folder).resolve()
-    file = (base / path).resolve()
-    if not file.is_relative_to(base):
-        raise ConfigurationError(path, f"the path leads out of the folder {base}.", "name a file inside it, or set another folder.")
-    if not file.is_file():
-        present = sorted(item.name for item in file.parent.iterdir())[:10] if file.parent.is_dir() else "the folder is missing too"
-        raise SourceNotFoundError(str(file), f"there is no such file; present: {present}.", "correct the path, or deliver the file.")
+    try:
+        base = Path(base_folder).resolve()
+        file = (base / path).resolve()
+        if not file.is_relative_to(base):
+            raise ConfigurationError(path, f"the path leads out of the folder {base}.", "name a file inside it, or set another folder.")
+        if not file.is_file():
+            present = sorted(item.name for item in file.parent.iterdir())[:10] if file.parent.is_dir() else "the folder is missing too"
+            raise SourceNotFoundError(str(file), f"there is no such file; present: {present}.", "correct the path, or deliver the file.")
+    except (OSError, RuntimeError, ValueError) as error:  # forbidden or too long, a circle of links, NUL
+        reason = getattr(error, "strerror", None) or error
+        raise SourceNotFoundError(
+            f"{base_folder}/{path}", f"the path cannot be followed ({reason}).", "correct the path, or give this user access to its folder."
+        ) from error
     return file
 
 
@@ -65,12 +73,17 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             null_markers: Exact field texts that mean NULL.
 
         Returns:
-            One row per record: the columns of the header as text, and `source_position` ("weather.csv line 17").
+            One row per record: the columns of the header as text, and `source_position` ("weather.csv line 17"). A blank line is
+            a record where there is one column, and nothing where there are several.
 
         Raises:
+            ConfigurationError: The delimiter is not one character, or is a quote or a line break.
             SourceNotFoundError: No such file, or it cannot be read.
-            SourceFormatError: Wrong encoding, no header, repeated names, or a record with another number of fields.
+            SourceFormatError: Wrong encoding, no header, an empty, repeated or reserved name, or a record with another number of
+                fields.
         """
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise ConfigurationError("delimiter", f"{delimiter!r} cannot part fields.", "give one character, such as ',' or ';'.")
         file = resolve_inside(self.base_folder, path)
         try:
             text = read_bytes(file).decode(encoding)
@@ -93,7 +106,8 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
 
     @staticmethod
     def _parse_csv(file: Path, text: str, delimiter: str) -> tuple[list[str], list[list[str]], list[int]]:
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        csv.field_size_limit(sys.maxsize)  # for the process; the text is in memory already, so the limit protects nothing
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         rows: list[list[str]] = []
         lines: list[int] = []
         line = 1
@@ -101,11 +115,11 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             header = next(reader, None)
             if not header:
                 raise SourceFormatError(str(file), "the file has no header line.", "deliver it with the names of its columns.")
-            _refuse_repeated(header, str(file))
+            _refuse_names(header, str(file))
             line = reader.line_num + 1
             for row in reader:
-                if row:
-                    rows.append(row)
+                if row or len(header) == 1:
+                    rows.append(row or [""])
                     lines.append(line)
                 line = reader.line_num + 1
         except csv.Error as error:
@@ -145,7 +159,10 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         return frame_of_text(found, (f"{file.name} record {number}" for number in range(1, len(found) + 1)))
 
 
-def _refuse_repeated(header: Sequence[str], where: str) -> None:
+def _refuse_names(header: Sequence[str], where: str) -> None:
+    refuse_reserved(header, where)
+    if not all(name.strip() for name in header):
+        raise SourceFormatError(where, f"the header {list(header)} has a column without a name.", "have every column named at the source.")
     repeated = sorted({name for name in header if list(header).count(name) > 1})
     if repeated:
         raise SourceFormatError(where, f"the header repeats {repeated}.", "have the columns named apart at the source.")

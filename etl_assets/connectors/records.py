@@ -1,6 +1,7 @@
 """JSON to a frame of text: numbers keep the digits they were written with, nested values stay JSON.
 
-Not here: where the JSON comes from.
+The name of the position column is reserved in every source of text, so it is refused here for all of them. Not here: where the
+JSON comes from.
 """
 
 import json
@@ -24,11 +25,20 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
     """Parse JSON, keeping each number as its own text.
 
     Raises:
-        SourceFormatError: It is no JSON; the message says where it breaks.
+        SourceFormatError: It is no JSON, nested too deeply, or an object repeats a key; the message says where it breaks.
     """
+
+    def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated = sorted({key for key in keys if keys.count(key) > 1})
+            raise SourceFormatError(where, f"an object repeats the keys {repeated}.", "have the values named apart at the source.")
+        return found
+
     try:
-        return json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
-    except ValueError as error:
+        return json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=without_repetition)
+    except (ValueError, RecursionError) as error:
         start = text[:60].decode("utf-8", "replace") if isinstance(text, bytes) else text[:60]
         raise SourceFormatError(where, f"this is no JSON ({error}); it starts with {start!r}.", "check the source or the path.") from error
 
@@ -55,11 +65,40 @@ def frame_of_text(records: Sequence[Mapping[str, Any]], positions: Iterable[str]
     """One row per record, one text column per key in order of first appearance, and `source_position`.
 
     A key that a record lacks and a JSON null are both NULL.
+
+    Raises:
+        SourceFormatError: A record has a key `source_position`, a text that is no Unicode, or a value nested too deeply.
     """
-    names = list(dict.fromkeys(name for record in records for name in record))
-    columns: dict[str, Any] = {name: pd.array([_cell(record.get(name)) for record in records], dtype=TEXT) for name in names}
-    columns[SOURCE_POSITION] = pd.array(list(positions), dtype=TEXT)
+    places = list(positions)
+    rows = [_row(record, place) for record, place in zip(records, places, strict=True)]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns: dict[str, Any] = {name: pd.array([row.get(name) for row in rows], dtype=TEXT) for name in names}
+    columns[SOURCE_POSITION] = pd.array(places, dtype=TEXT)
     return pd.DataFrame(columns)
+
+
+def refuse_reserved(names: Iterable[str], where: str) -> None:
+    """Refuse a source that brings a column named like the position column, which would overwrite it.
+
+    Raises:
+        SourceFormatError: One of the names is `source_position`.
+    """
+    if SOURCE_POSITION in names:
+        raise SourceFormatError(
+            where, f"the source has a column {SOURCE_POSITION!r}, a name that is reserved.", "have it renamed at the source."
+        )
+
+
+def _row(record: Mapping[str, Any], place: str) -> dict[str, str | None]:
+    refuse_reserved(record, place)
+    try:
+        row = {name: _cell(value) for name, value in record.items()}
+        "".join([*row, *filter(None, row.values())]).encode()
+    except UnicodeEncodeError as error:
+        raise SourceFormatError(place, f"a text is no Unicode ({error.reason}).", "have it delivered again.") from error
+    except RecursionError as error:
+        raise SourceFormatError(place, "a value is nested too deeply.", "have it delivered flatter.") from error
+    return row
 
 
 def _cell(value: Any) -> str | None:
@@ -78,4 +117,4 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-__all__ = ["frame_of_text", "parse_json", "select_records"]
+__all__ = ["frame_of_text", "parse_json", "refuse_reserved", "select_records"]

@@ -28,8 +28,8 @@ from etl_assets.errors import (
     SourceUnavailableError,
 )
 from etl_assets.frames import arrow_to_series
-from etl_assets.postgres.connection import explain_error, make_engine, normalise_url, redact_url
-from etl_assets.postgres.copy_out import read_query
+from etl_assets.postgres.connection import create_engine, explain_error, make_engine, normalise_url, redact_url, show_url
+from etl_assets.postgres.copy_out import read_query, refuse_repeated_columns
 from etl_assets.retry import RetryPolicy
 
 
@@ -62,26 +62,26 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
         Raises:
             SourceUnavailableError, DatabaseUnavailableError: The database is unreachable after all attempts.
             AuthenticationError: The credentials were refused.
-            ConfigurationError: Unknown dialect, host or database.
+            ConfigurationError: Unknown dialect, host or database; a parameter without value, or a value without parameter.
             SourceNotFoundError, SourceFormatError, DatabaseRefusedError: The query cannot be answered; the message says why.
         """
-        return self._read(sa.text(query).bindparams(**dict(parameters or {})), source="query")
+        try:
+            statement = sa.text(query).bindparams(**dict(parameters or {}))
+        except sa.exc.ArgumentError as error:
+            raise ConfigurationError("query", f"{error.args[0]}.", "write it as `:name` in the query, or leave out its value.") from error
+        return self._read(statement, source="query")
 
     def _read(self, statement: Any, *, source: str) -> pd.DataFrame:
         url = normalise_url(self.url)
-        where = f"{source} in {url.render_as_string(hide_password=True)}"
+        where = f"{source} in {show_url(url)}"
         engine = self._engine(url, where)
 
         def read() -> pd.DataFrame:
             try:
                 with engine.connect() as connection:
                     if url.get_backend_name() != "postgresql":
-                        return _read_plain(connection, statement)
-                    compiled = statement.compile(dialect=connection.dialect)
-                    bound: Mapping[str, Any] = compiled.params
-                    # The dialect doubles every % for psycopg2, which undoes it only when there are parameters.
-                    text = str(compiled) if bound else str(compiled) % ()
-                    return read_query(connection, text, bound or None, where=where)
+                        return _read_plain(connection, statement, where)
+                    return _read_postgres(connection, statement, where)
             except Exception as error:
                 raise _explain(error, url, where) from error
 
@@ -106,17 +106,26 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
             return sa.create_engine(
                 "sqlite://", creator=lambda: sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True), poolclass=sa.NullPool
             )
-        try:
-            return sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
-        except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-            raise ConfigurationError(
-                where, f"no driver for this URL is installed ({error}).", "install it, or correct the dialect."
-            ) from error
+        return create_engine(url, pool_pre_ping=True)
 
 
-def _read_plain(connection: sa.Connection, statement: Any) -> pd.DataFrame:
+def _read_postgres(connection: sa.Connection, statement: Any, where: str) -> pd.DataFrame:
+    compiled = statement.compile(dialect=connection.dialect)
+    try:
+        bound: Mapping[str, Any] = compiled.construct_params(_check=True)
+    except sa.exc.InvalidRequestError as error:
+        raise ConfigurationError(
+            where, f"{error.args[0]}.", "give the parameter a value; a colon that is text is written `\\:`."
+        ) from error
+    # The dialect doubles every % for psycopg2, which undoes it only when there are parameters.
+    text = str(compiled) if bound else str(compiled) % ()
+    return read_query(connection, text, bound or None, where=where)
+
+
+def _read_plain(connection: sa.Connection, statement: Any, where: str) -> pd.DataFrame:
     result = connection.execute(statement)
     names = list(result.keys())
+    refuse_repeated_columns(names, where)
     rows = result.fetchall()
     return pd.DataFrame(
         {place: _series([row[place] for row in rows]) for place in range(len(names))}, index=pd.RangeIndex(len(rows))

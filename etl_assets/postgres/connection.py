@@ -25,24 +25,52 @@ from etl_assets.errors import (
 DRIVER = "postgresql+psycopg2"
 _BARE_NAMES = {"postgres", "postgresql"}
 _TRANSIENT_CLASSES = ("08", "53", "57P")
-_TRANSIENT_STATES = {"40001", "40P01", "55P03", "57014", "25006"}
+_TRANSIENT_STATES = {"40001", "40P01", "55P03", "57014"}
+_READ_ONLY = "25006"  # a source is opened so and stays so; a target may be a standby during a switch-over
 _NEVER_RETRIED = {"53100", "53200"}  # disk full, out of memory: repeating makes it worse
+_SECRET_OPTION = re.compile("pass|pwd|secret|token|odbc_connect", re.IGNORECASE)
+# How values are printed must not depend on settings of the database or the role.
+_SESSION = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
 
 
 def normalise_url(url: str | URL) -> URL:
     """The URL with its driver named: `postgres://` and `postgresql://` become `postgresql+psycopg2://`; others stay as they are.
 
     Raises:
-        ConfigurationError: The text is no database URL.
+        ConfigurationError: The text is no database URL; it is not shown, for it may hold a password.
     """
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError as error:
+        readable = "@" not in (parsed.host or "")
+    except (sa.exc.ArgumentError, ValueError):
+        readable = False
+    if not readable:
         raise ConfigurationError(
             "database URL", "it cannot be read as dialect://user:password@host:port/database.",
             "check its setting; special characters in the password must be percent-encoded.",
-        ) from error  # fmt: skip
+        )  # fmt: skip
     return parsed.set(drivername=DRIVER) if parsed.drivername in _BARE_NAMES else parsed
+
+
+def show_url(url: URL) -> str:
+    """The URL for messages: its password as ***, options that may hold a password left out."""
+    return url.difference_update_query([name for name in url.query if _SECRET_OPTION.search(name)]).render_as_string(hide_password=True)
+
+
+def create_engine(url: URL, **options: Any) -> Engine:
+    """SQLAlchemy's `create_engine` without parameter values in messages.
+
+    Raises:
+        ConfigurationError: The driver is unknown or not installed, or an option of the URL cannot be read.
+    """
+    try:
+        return sa.create_engine(url, hide_parameters=True, **options)
+    except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigurationError(
+            show_url(url), f"no driver for this URL is installed ({error}).", "install it, or correct the dialect."
+        ) from error
+    except sa.exc.ArgumentError as error:
+        raise ConfigurationError(show_url(url), f"the URL cannot be used ({redact_url(str(error))}).", "correct its options.") from error
 
 
 def make_engine(url: str | URL, *, application_name: str, statement_timeout_seconds: float = 0, read_only: bool = False) -> Engine:
@@ -53,15 +81,22 @@ def make_engine(url: str | URL, *, application_name: str, statement_timeout_seco
         application_name: Shown in `pg_stat_activity`.
         statement_timeout_seconds: Longest time of one statement; 0 for no limit.
         read_only: The server refuses every write in this session.
+
+    Raises:
+        ConfigurationError: The text is no database URL, or its driver is not installed.
     """
-    options = [f"-c statement_timeout={int(statement_timeout_seconds * 1000)}", "-c TimeZone=UTC", "-c DateStyle=ISO"]
+    settings = {**_SESSION, "statement_timeout": str(int(statement_timeout_seconds * 1000))}
     if read_only:
-        options.append("-c default_transaction_read_only=on")
-    return sa.create_engine(
+        settings["default_transaction_read_only"] = "on"
+    return create_engine(
         normalise_url(url),
-        connect_args={"application_name": application_name, "connect_timeout": 10, "options": " ".join(options)},
+        connect_args={
+            "application_name": application_name,
+            "client_encoding": "UTF8",
+            "connect_timeout": 10,
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        },
         pool_pre_ping=True,
-        hide_parameters=True,
     )
 
 
@@ -71,7 +106,7 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
     Args:
         error: What was raised; an `EtlError` is returned unchanged, and what no database raised is raised again.
         where: The asset or source it happened for.
-        role: Whether the database was read or written, for the next step.
+        role: Whether the database was read or written: what is missing and what is read-only mean another thing for a source.
     """
     if isinstance(error, EtlError):
         return error
@@ -81,10 +116,10 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
     state: str | None = getattr(original, "pgcode", None)
     said = _first_line(original)
     if state is None:
-        return _explain_without_state(said, where)
+        return _explain_without_state(original, said, where)
     if state[:2] == "28":
         return AuthenticationError(where, f"PostgreSQL refused the credentials ({said}).", "check user and password of the URL.")
-    if state not in _NEVER_RETRIED and (state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES)):
+    if _is_transient(state, role):
         return DatabaseUnavailableError(where, f"{said} (SQLSTATE {state}).", "it is tried again; if it stays, look at the server.")
     if state[:2] in {"22", "23"}:
         return UnstorableValueError(where, f"{said} (SQLSTATE {state}).", "correct the rows or the contract; the table was left as it was.")
@@ -92,6 +127,7 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
         "42501": "grant the missing privilege to the user of the URL.",
         "3D000": "create the database, or correct its name in the URL.",
         "42P01": "correct the name of the table, or create it.",
+        _READ_ONLY: "make the query read only; a source is never written.",
         "2BP01": "drop or alter the dependent objects that PostgreSQL names.",
         "53100": "free disk space on the server.",
     }.get(state, "correct what it names; repeating will not help.")
@@ -102,16 +138,35 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
     return DatabaseRefusedError(where, f"the {role} database answered: {said} (SQLSTATE {state}).{hint}", next_step)
 
 
-def _explain_without_state(said: str, where: str) -> EtlError:
+def _is_transient(state: str, role: Literal["source", "target"]) -> bool:
+    if state == _READ_ONLY:
+        return role == "target"
+    return state not in _NEVER_RETRIED and (state in _TRANSIENT_STATES or state.startswith(_TRANSIENT_CLASSES))
+
+
+def _explain_without_state(original: BaseException, said: str, where: str) -> EtlError:
     lowered = said.lower()
-    if "password authentication failed" in lowered or "no password supplied" in lowered or "pg_hba" in lowered:
+    if any(words in lowered for words in ("password authentication failed", "no password supplied", "pg_hba", "not permitted to log in")):
         return AuthenticationError(where, f"PostgreSQL refused the credentials ({said}).", "check user and password of the URL.")
+    if "permission denied for database" in lowered:
+        return DatabaseRefusedError(where, f"PostgreSQL answered: {said}.", "grant CONNECT on the database to the user of the URL.")
     if "does not exist" in lowered:
         return ConfigurationError(where, f"PostgreSQL answered: {said}.", "correct user or database in the URL.")
     if "could not translate host name" in lowered:
         return ConfigurationError(where, f"the host is not known ({said}).", "correct the host in the URL.")
+    if any(words in lowered for words in ("invalid port number", "invalid sslmode value", "server does not support ssl")):
+        return ConfigurationError(where, f"the connection cannot be made ({said}).", "correct port and options of the URL.")
+    if not _lost_connection(original):
+        return ConfigurationError(where, f"the driver refused the call ({said}).", "correct the options of the URL, or the parameters.")
     return DatabaseUnavailableError(
         where, f"the database cannot be reached ({said}).", "check that the server runs and that host and port of the URL are right."
+    )
+
+
+def _lost_connection(original: BaseException) -> bool:
+    # psycopg2 raises a bare DatabaseError when a connection breaks amid a COPY; its subclasses say that something else is wrong.
+    return isinstance(original, psycopg2.OperationalError | psycopg2.InterfaceError | sa.exc.TimeoutError) or (
+        type(original) is psycopg2.DatabaseError
     )
 
 
@@ -125,7 +180,7 @@ def _first_line(original: BaseException) -> str:
 
 def redact_url(text: str) -> str:
     """The text with the password of every URL in it replaced by ***."""
-    return re.sub(r"(\w[\w+.-]*://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
+    return re.sub(r"(\w[\w+.-]*://[^:/@\s]*):\S+@", r"\1:***@", text)
 
 
-__all__ = ["DRIVER", "explain_error", "make_engine", "normalise_url", "redact_url"]
+__all__ = ["DRIVER", "create_engine", "explain_error", "make_engine", "normalise_url", "redact_url", "show_url"]

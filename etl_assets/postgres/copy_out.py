@@ -43,23 +43,32 @@ def read_query(connection: Connection, query: str, parameters: Mapping[str, Any]
     with driver.cursor() as cursor:
         bound = cursor.mogrify(query, parameters).decode(driver.encoding) if parameters else query
         types = _column_types(connection, bound)
-        names = [name for name, _ in types]
-        if len(set(names)) < len(names):
-            repeated = sorted({name for name in names if names.count(name) > 1})
-            raise SourceFormatError(where, f"the query returns several columns named {repeated}.", "give each an alias with AS.")
+        refuse_repeated_columns([name for name, _ in types], where)
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as file:
+            # The line break ends a comment in the last line.
             # Every value quoted, so that an unquoted empty field is NULL and a quoted one is ''.
-            cursor.copy_expert(f"COPY ({bound}) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE *)", file)
+            cursor.copy_expert(f"COPY ({bound}\n) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE *)", file)
             file.seek(0)
             table = _parse(file, types, where)
     return _to_frame(table, types)
+
+
+def refuse_repeated_columns(names: Sequence[str], where: str) -> None:
+    """Refuse a result whose columns a frame could not tell apart.
+
+    Raises:
+        SourceFormatError: Two columns share a name; the message lists which.
+    """
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise SourceFormatError(where, f"the query returns several columns named {repeated}.", "give each an alias with AS.")
 
 
 def _column_types(connection: Connection, bound: str) -> list[tuple[str, str]]:
     """Name and `format_type` of each column, without running the query."""
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM ({bound}) AS described LIMIT 0")
+        cursor.execute(f"SELECT * FROM ({bound}\n) AS described LIMIT 0")
         described = [(column.name, column.type_code, _modifier(column)) for column in cursor.description]
         if not described:
             return []
@@ -123,4 +132,4 @@ def read_table(connection: Connection, schema: str, table: str, columns: Sequenc
     return read_query(connection, query.as_string(driver), where=where)
 
 
-__all__ = ["read_query", "read_table"]
+__all__ = ["read_query", "read_table", "refuse_repeated_columns"]

@@ -30,21 +30,39 @@ _ARROW: dict[str, pa.DataType] = {
 }
 _ALIASES = {
     "int2": "smallint", "int4": "integer", "int": "integer", "int8": "bigint", "float4": "real", "float8": "double precision",
-    "bool": "boolean", "varchar": "character varying", "decimal": "numeric", "timestamp": "timestamp without time zone",
-    "timestamptz": "timestamp with time zone", "time": "time without time zone",
+    "float": "double precision", "bool": "boolean", "varchar": "character varying", "char": "character", "decimal": "numeric",
+    "timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone", "time": "time without time zone",
+    "timetz": "time with time zone",
 }  # fmt: skip
-_TEXT = re.compile(r'(character varying|character|"char"|name|citext)(\(\d+\))?')
+_TEXT = re.compile(r'(character varying|character|bpchar|"char"|name|citext)(\(\d+\))?')
+_BITS_OF_REAL = {f"({bits})" for bits in range(1, 25)}
+_WRITTEN = re.compile(r"(?P<first>[^(\[]*)(?P<modifier>\([^)]*\))?(?P<rest>[^\[]*)(?P<array>\[.*)?")
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _READ_AS_TEXT = {"uuid", "bytea", "interval", "json", "jsonb"}
 
 
 def canonical_name(type_name: str) -> str:
-    """The name `format_type` prints for a type a person wrote, such as "bigint" for "int8"; unknown names stay."""
-    name = re.sub(r"\s*([(,)])\s*", r"\1", type_name.strip().lower())
-    base, parenthesis, rest = name.partition("(")
-    name = _ALIASES.get(base, base) + parenthesis + rest
-    scaleless = re.fullmatch(r"numeric\((\d+)\)", name)
-    return f"numeric({scaleless[1]},0)" if scaleless else name
+    """The name `format_type` prints for a type a person wrote, such as "bigint" for "int8"; unknown names stay, in lower case."""
+    written = _WRITTEN.fullmatch(type_name.lower())
+    if written is None:
+        return type_name.strip().lower()
+    name = " ".join(f"{written['first']} {written['rest']}".split())
+    modifier = re.sub(r"\s", "", written["modifier"] or "")
+    return _with_modifier(_ALIASES.get(name, name), modifier) + ("[]" if written["array"] else "")
+
+
+def _with_modifier(name: str, modifier: str) -> str:
+    if name == "numeric" and modifier and "," not in modifier:
+        modifier = f"{modifier[:-1]},0)"
+    if name in {"character", "bit"} and not modifier:
+        modifier = "(1)"
+    if name == "bpchar" and modifier:
+        name = "character"
+    if name == "double precision" and modifier:  # float(24) counts bits
+        return "real" if modifier in _BITS_OF_REAL else name
+    first, *zone = name.split(" ", 1)
+    # PostgreSQL prints the digits of a time before its zone: "timestamp(3) with time zone".
+    return " ".join([first + modifier, *zone]) if first in {"time", "timestamp"} else name + modifier
 
 
 def arrow_type(type_name: str) -> pa.DataType | None:
@@ -55,7 +73,7 @@ def arrow_type(type_name: str) -> pa.DataType | None:
     if _TEXT.fullmatch(type_name):
         return pa.large_string()
     numeric = _NUMERIC.fullmatch(type_name)
-    if numeric and int(numeric[1]) <= 38 and int(numeric[2]) >= 0:
+    if numeric and 0 <= int(numeric[2]) <= int(numeric[1]) <= 38:
         return pa.decimal128(int(numeric[1]), int(numeric[2]))
     return None
 
@@ -91,6 +109,8 @@ def from_pandas_dtype(dtype: Any) -> str | None:
 def _from_arrow(type_: pa.DataType) -> str | None:
     if pa.types.is_decimal(type_):
         return f"numeric({type_.precision},{type_.scale})"
+    if pa.types.is_string(type_):
+        return "text"
     if pa.types.is_timestamp(type_):
         return "timestamp with time zone" if type_.tz else "timestamp without time zone"
     for name, known in _ARROW.items():

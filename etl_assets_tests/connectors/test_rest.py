@@ -337,11 +337,12 @@ def test_a_link_that_is_no_address_is_refused(server: Server, api: RestResource,
         api.read("rows", records="data", next_url="next")
 
 
+@pytest.mark.parametrize("status", [302, 300])
 @pytest.mark.parametrize("location", ["http://[::1", "http://user:sesame@elsewhere.invalid/rows?key=sesame"])
-def test_a_redirect_is_shown_without_its_secrets(server: Server, api: RestResource, location: str) -> None:
+def test_a_redirect_is_shown_without_its_secrets(server: Server, api: RestResource, location: str, status: int) -> None:
     """Where a redirect leads is shown without user, password and query, and not at all when it is no address."""
-    server.answer("/rows", Answer(status=302, headers={"Location": location}))
-    with pytest.raises(SourceFormatError, match=r", to (what is no address|elsewhere.invalid/rows)\. Next"):
+    server.answer("/rows", Answer(status=status, headers={"Location": location}))
+    with pytest.raises(SourceFormatError, match=r"to (what is no address|elsewhere.invalid/rows)\. Next"):
         api.read("rows")
 
 
