@@ -43,7 +43,15 @@ class EtlError(Exception):
 
 
 class TransientError(EtlError):
-    """The same call may succeed later."""
+    """The same call may succeed later.
+
+    Attributes:
+        retry_after_seconds: How long the other side asks to wait; None when it did not say.
+    """
+
+    def __init__(self, where: str, cause: str, next_step: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(where, cause, next_step)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class SourceUnavailableError(TransientError):

@@ -26,7 +26,8 @@ class RetryPolicy:
 
     Attributes:
         attempts: Calls in all, the first one included.
-        deadline_seconds: No new attempt starts later than this after the first call began.
+        deadline_seconds: No new attempt starts later than this after the first call began; a longer wait that the other side asks
+            for ends the trying at once.
         initial_seconds: Upper end of the wait before the second attempt.
         multiplier: Factor by which that upper end grows with each attempt.
         maximum_seconds: The upper end never grows beyond this.
@@ -64,10 +65,18 @@ class RetryPolicy:
             TransientError: The last one, when attempts or deadline are used up.
             Exception: Anything else that `function` raises, at once.
         """
+        drawn = self._wait()
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            asked = error.retry_after_seconds if isinstance(error, TransientError) else None
+            # Coming back earlier than the other side asks would only be refused again.
+            return max(drawn(state), asked or 0.0)
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(self.attempts) | tenacity.stop_before_delay(self.deadline_seconds),
-            wait=self._wait(),
+            wait=wait,
             before_sleep=lambda state: _log_wait(state, doing, self.attempts),
             sleep=sleep or tenacity.nap.sleep,
             reraise=True,

@@ -1,7 +1,7 @@
 """EXTRACT: one module per kind of source, one Dagster resource each.
 
     sql.py      SqlResource    tables and queries of PostgreSQL and SQLite
-    rest.py     RestResource   JSON pages of an HTTP API
+    rest.py     RestResource   JSON pages of an HTTP API; paging.py and credentials.py say which pages, and who asks
     files.py    FilesResource  CSV and JSON files
     excel.py    ExcelResource  sheets of a workbook
     records.py  JSON objects to a frame of text, shared by rest.py and files.py

@@ -138,7 +138,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
 
         Args:
             path: File below `base_folder`: an array of objects, or an object that holds one.
-            records: Key of the array; None when the document is the array.
+            records: JMESPath of the array, such as `data.rows`; None when the document is the array.
             encoding: Strict.
 
         Returns:

@@ -8,10 +8,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jmespath
+import jmespath.exceptions
 import pandas as pd
 
 from etl_assets.accounting import SOURCE_POSITION
-from etl_assets.errors import SourceFormatError
+from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT
 
 
@@ -43,21 +45,35 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
         raise SourceFormatError(where, f"this is no JSON ({error}); it starts with {start!r}.", "check the source or the path.") from error
 
 
-def select_records(document: Any, key: str | None, *, where: str) -> list[Mapping[str, Any]]:
-    """The list of objects in a document: the document itself, or the value of `key`.
+def select(document: Any, path: str) -> Any:
+    """What a JMESPath expression finds in a document; None when it finds nothing.
+
+    Raises:
+        ConfigurationError: The expression cannot be read.
+    """
+    try:
+        return jmespath.search(path, document)
+    except jmespath.exceptions.JMESPathError as error:
+        said = str(error).splitlines()[0]
+        raise ConfigurationError(
+            f"path {path!r}", f"this is no JMESPath expression ({said}).", 'correct it; odd names are quoted: "next-url".'
+        ) from error
+
+
+def select_records(document: Any, path: str | None, *, where: str) -> list[Mapping[str, Any]]:
+    """The list of objects in a document: the document itself, or what the JMESPath expression `path` finds.
 
     Raises:
         SourceFormatError: There is no list of objects there.
+        ConfigurationError: The expression cannot be read.
     """
-    found = document
-    if key is not None:
-        if not isinstance(document, Mapping) or key not in document:
-            present = sorted(document) if isinstance(document, Mapping) else f"a {type(document).__name__}"
-            raise SourceFormatError(where, f"there is no key {key!r}; present: {present}.", "name the key that holds the records.")
-        found = document[key]
+    found = document if path is None else select(document, path)
+    if path is not None and found is None:
+        present = sorted(document) if isinstance(document, Mapping) else f"a {type(document).__name__}"
+        raise SourceFormatError(where, f"there is nothing at {path!r}; present: {present}.", "name where the records are.")
     if not isinstance(found, list) or not all(isinstance(item, Mapping) for item in found):
         kind = "a list whose items are not all objects" if isinstance(found, list) else f"a {type(found).__name__}"
-        raise SourceFormatError(where, f"a list of objects is needed, found {kind}.", "name the key that holds the records.")
+        raise SourceFormatError(where, f"a list of objects is needed, found {kind}.", "name where the records are.")
     return found
 
 

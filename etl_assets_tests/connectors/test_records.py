@@ -142,8 +142,8 @@ def test_the_key_names_the_list() -> None:
 @pytest.mark.parametrize(
     ("document", "key", "said"),
     [
-        ({"rows": []}, "data", r"there is no key 'data'; present: \['rows'\]"),
-        ([{"a": 1}], "data", "there is no key 'data'; present: a list"),
+        ({"rows": []}, "data", r"there is nothing at 'data'; present: \['rows'\]"),
+        ([{"a": 1}], "data", "there is nothing at 'data'; present: a list"),
         ({"rows": {"a": 1}}, "rows", "a list of objects is needed, found a dict"),
         ({"rows": []}, None, "a list of objects is needed, found a dict"),
         (None, None, "a list of objects is needed, found a NoneType"),

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from etl_assets.accounting import SOURCE_POSITION, Read, open_account
+from etl_assets.connectors.paging import NextUrl
 from etl_assets.connectors.rest import RestResource
 from etl_assets.errors import (
     AuthenticationError,
@@ -135,7 +136,7 @@ def rows_of(frame: pd.DataFrame) -> list[list[str | None]]:
 # -- paging, by Datasette ----------------------------------------------------------------------------------------------
 
 PLANES = [("N10156", 2004, "EMBRAER"), ("N102UW", 1998, None), ("N103US", None, "AIRBUS"), ("N104UW", 1999, "NA"), ("N10575", 2002, "")]
-DATASETTE: dict[str, Any] = {"records": "rows", "next_url": "next_url", "total": "filtered_table_rows_count"}
+DATASETTE: dict[str, Any] = {"records": "rows", "pages": NextUrl(path="next_url"), "total": "filtered_table_rows_count"}
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ def test_positions_count_pages_and_records(planes: RestResource) -> None:
 
 
 def test_without_a_next_key_one_page_is_read(planes: RestResource) -> None:
-    """Without `next_url` the first page is everything."""
+    """Without a paginator the first page is everything."""
     assert len(planes.read("planes.json", parameters={"_shape": "objects", "_size": 2}, records="rows")) == 2
 
 
@@ -208,14 +209,14 @@ def test_a_next_link_may_be_relative(server: Server, api: RestResource, link: st
     """A next link is taken relative to its page, or as the full address it is."""
     server.answer_json("/rows", {"data": [{"a": 1}], "next": link.replace("{origin}", server.origin)})
     server.answer_json("/rows?page=2", {"data": [{"a": 2}], "next": None})
-    assert rows_of(api.read("rows", records="data", next_url="next")) == [["1"], ["2"]]
+    assert rows_of(api.read("rows", records="data", pages=NextUrl(path="next"))) == [["1"], ["2"]]
 
 
 def test_parameters_go_with_the_first_page_only(server: Server, api: RestResource) -> None:
     """The next link is followed as the server gave it."""
     server.answer_json("/rows?size=1", {"data": [{"a": 1}], "next": "/rows?cursor=x"})
     server.answer_json("/rows?cursor=x", {"data": [{"a": 2}]})
-    api.read("rows", parameters={"size": 1}, records="data", next_url="next")
+    api.read("rows", parameters={"size": 1}, records="data", pages=NextUrl(path="next"))
     assert server.asked == ["/rows?size=1", "/rows?cursor=x"]
 
 
@@ -223,7 +224,7 @@ def test_parameters_go_with_the_first_page_only(server: Server, api: RestResourc
 def test_an_empty_next_link_ends_the_reading(server: Server, api: RestResource, last: dict[str, Any]) -> None:
     """A next link that is null, empty or missing is the end."""
     server.answer_json("/rows", {"data": [{"a": 1}], **last})
-    api.read("rows", records="data", next_url="next")
+    api.read("rows", records="data", pages=NextUrl(path="next"))
     assert server.asked == ["/rows"]
 
 
@@ -243,14 +244,14 @@ def test_a_next_link_back_is_refused(server: Server, api: RestResource, links: S
     for path, link in zip(["/rows", "/rows?page=2"], links, strict=False):
         server.answer_json(path, {"data": [{"a": 1}], "next": link})
     with pytest.raises(SourceFormatError, match="leads back to a page already read"):
-        api.read("rows", records="data", next_url="next")
+        api.read("rows", records="data", pages=NextUrl(path="next"))
 
 
 def test_a_next_link_back_to_a_first_page_with_parameters_is_refused(server: Server, api: RestResource) -> None:
     """A page that links to itself is an error also when its query came from parameters."""
     server.answer_json("/rows?size=1", {"data": [{"a": 1}], "next": "/rows?size=1"})
     with pytest.raises(SourceFormatError, match="leads back"):
-        api.read("rows", parameters={"size": 1}, records="data", next_url="next")
+        api.read("rows", parameters={"size": 1}, records="data", pages=NextUrl(path="next"))
 
 
 @pytest.mark.parametrize(("max_pages", "fine"), [(2, False), (3, True)])
@@ -260,7 +261,7 @@ def test_pages_are_bounded(server: Server, api: RestResource, max_pages: int, fi
         server.answer_json(f"/rows/{number}", {"data": [{"a": number}], "next": f"/rows/{number + 1}" if number < 3 else None})
     expected = contextlib.nullcontext() if fine else pytest.raises(SourceFormatError, match="more than 2 pages")
     with expected:
-        api.read("rows/1", records="data", next_url="next", max_pages=max_pages)
+        api.read("rows/1", records="data", pages=NextUrl(path="next"), max_pages=max_pages)
 
 
 @pytest.mark.parametrize("total", [1, 3])
@@ -277,7 +278,7 @@ def test_another_total_is_refused(server: Server, api: RestResource, total: int)
 def test_a_total_that_is_no_number_is_refused(server: Server, api: RestResource, document: dict[str, Any]) -> None:
     """A declared total that the server does not give is an error."""
     server.answer_json("/rows", document)
-    with pytest.raises(SourceFormatError, match="'count' should hold the number of records"):
+    with pytest.raises(SourceFormatError, match="'count' should lead to the number of records"):
         api.read("rows", records="data", total="count")
 
 
@@ -290,14 +291,14 @@ def test_a_next_link_to_another_origin_is_refused(server: Server, other: Server,
     hosts = {"other": other.origin, "other_host": other.origin.removeprefix("http://"), "host": server.origin.removeprefix("http://")}
     server.answer_json("/rows", {"data": [], "next": link.format(**hosts)})
     with pytest.raises(SourceFormatError, match="leads to another origin"):
-        api.read("rows", records="data", next_url="next")
+        api.read("rows", records="data", pages=NextUrl(path="next"))
 
 
 def test_a_foreign_next_link_gets_no_request(server: Server, other: Server, api: RestResource) -> None:
     """Nothing is sent to the origin that a next link names."""
     server.answer_json("/rows", {"data": [], "next": f"{other.origin}/rows"})
     with contextlib.suppress(EtlError):
-        api.read("rows", records="data", next_url="next")
+        api.read("rows", records="data", pages=NextUrl(path="next"))
     assert other.asked == []
 
 
@@ -334,7 +335,7 @@ def test_a_link_that_is_no_address_is_refused(server: Server, api: RestResource,
     """A next link that cannot be read as an address is a format error."""
     server.answer_json("/rows", {"data": [], "next": link})
     with pytest.raises(SourceFormatError, match="a link is no address"):
-        api.read("rows", records="data", next_url="next")
+        api.read("rows", records="data", pages=NextUrl(path="next"))
 
 
 @pytest.mark.parametrize("status", [302, 300])
@@ -353,7 +354,7 @@ def test_credentials_go_with_every_page(server: Server, link: str) -> None:
     server.answer_json("/rows", {"data": [], "next": address})
     server.answer_json("/rows?page=2", {"data": []})
     base_url = server.origin.replace("://", "://user:p%40ss%E2%82%AC@")
-    RestResource(base_url=base_url, attempts=1).read("rows", records="data", next_url="next")
+    RestResource(base_url=base_url, attempts=1).read("rows", records="data", pages=NextUrl(path="next"))
     assert server.authorisations == [f"Basic {base64.b64encode('user:p@ss€'.encode()).decode()}"] * 2
 
 
@@ -401,7 +402,7 @@ def test_only_the_failed_page_is_tried_again(server: Server) -> None:
     """A page that failed is read again, the pages before it are not."""
     server.answer_json("/rows", {"data": [{"a": 1}], "next": "/rows?page=2"})
     server.answer("/rows?page=2", Answer(status=500), Answer(body=b'{"data": [{"a": 2}]}'))
-    RestResource(base_url=server.origin, attempts=2).read("rows", records="data", next_url="next")
+    RestResource(base_url=server.origin, attempts=2).read("rows", records="data", pages=NextUrl(path="next"))
     assert server.asked == ["/rows", "/rows?page=2", "/rows?page=2"]
 
 
@@ -492,7 +493,7 @@ def test_a_message_holds_place_cause_and_next_step(server: Server, api: RestReso
     """Every message names the API, says what happened and what to do."""
     server.answer("/rows", FAULTS[fault])
     with pytest.raises(EtlError) as caught:
-        api.read("rows", records="data", next_url="next", total="count" if fault == "total" else None)
+        api.read("rows", records="data", pages=NextUrl(path="next"), total="count" if fault == "total" else None)
     error = caught.value
     assert (server.origin in error.where, str(error)) == (True, f"{error.where}: {error.cause} Next: {error.next_step}")
 
@@ -503,7 +504,7 @@ def test_a_message_never_holds_the_password(server: Server, fault: str) -> None:
     server.answer("/rows", FAULTS[fault])
     resource = RestResource(base_url=server.origin.replace("://", "://user:sesame@"), attempts=1)
     with pytest.raises(EtlError) as caught:
-        resource.read("rows", records="data", next_url="next", total="count" if fault == "total" else None)
+        resource.read("rows", records="data", pages=NextUrl(path="next"), total="count" if fault == "total" else None)
     assert "sesame" not in str(caught.value)
 
 
@@ -528,5 +529,5 @@ def test_a_message_never_holds_the_query(server: Server, api: RestResource, docu
     server.answer_json("/rows", {"data": [], "next": "/rows?key=sesame"})
     server.answer("/rows?key=sesame", Answer(body=document.encode()))
     with pytest.raises(EtlError) as caught:
-        api.read("rows", records="data", next_url="next")
+        api.read("rows", records="data", pages=NextUrl(path="next"))
     assert "sesame" not in str(caught.value)

@@ -39,13 +39,6 @@ class Home:
         return PostgresResource(url=self.run("postgres", "url", name).stdout.strip())
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder share one home, so they run in one process."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("home"))
-
-
 @pytest.fixture(scope="session")
 def home() -> Iterator[Home]:
     """A home in which the demo ran."""

@@ -13,6 +13,9 @@ import pytest
 
 from etl_assets_tests.end_to_end.conftest import CLI, ROOT, Home
 
+# All tests of this folder share one home, so they run in one process.
+pytestmark = pytest.mark.xdist_group("home")
+
 
 def value(home: Home, query: str) -> Any:
     """The single value of a query on the warehouse."""

@@ -8,6 +8,7 @@ from pandera.typing import DataFrame
 from etl_assets.assets import etl_asset
 from etl_assets.connectors.excel import ExcelResource
 from etl_assets.connectors.files import FilesResource
+from etl_assets.connectors.paging import NextUrl
 from etl_assets.connectors.rest import RestResource
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.pipelines.nyc_flights.contracts import RawAirlines, RawAirports, RawFlights, RawPlanes, RawWeather
@@ -26,7 +27,7 @@ def planes(planes_api: RestResource) -> DataFrame[RawPlanes]:
         "planes.json",
         parameters={"_shape": "objects", "_size": 500},
         records="rows",
-        next_url="next_url",
+        pages=NextUrl(path="next_url"),
         total="filtered_table_rows_count",
     )
 
