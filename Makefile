@@ -61,5 +61,5 @@ lock: ## Resolve pyproject.toml anew into .requirements (needs uv)
 		-o $(LOCKS)/development.txt
 
 clean: ## Stop the embedded server and remove everything that was made, data included
-	@test ! -x $(VENV)/bin/etl-assets || $(VENV)/bin/etl-assets postgres stop
+	@test ! -x $(VENV)/bin/etl-assets || $(VENV)/bin/etl-assets postgres remove --yes
 	rm -rf $(VENV) .etl

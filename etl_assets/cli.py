@@ -145,6 +145,14 @@ def stop() -> None:
 
 
 @postgres.command()
+@click.confirmation_option(prompt="This deletes the server with all its databases. Go on?")
+def remove() -> None:
+    """Stop the server and delete it with all its data."""
+    _settings().local_postgres.remove()
+    click.echo("PostgreSQL and its data are removed.")
+
+
+@postgres.command()
 def status() -> None:
     """Say whether the server runs; exit code 3 when it does not."""
     found = _settings().local_postgres.status()

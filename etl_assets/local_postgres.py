@@ -114,6 +114,18 @@ class LocalPostgres:
             if cluster is not None:
                 cluster.stop()
 
+    def remove(self) -> None:
+        """Stop the server and delete its folder with all data, wherever it lies.
+
+        Raises:
+            LocalServerError: The server did not stop, or a file cannot be deleted.
+        """
+        self.stop()
+        with self._failing_clearly():
+            for folder in {self._noted_home(), self.folder}:
+                if folder.exists():
+                    shutil.rmtree(folder)
+
     def status(self) -> ServerStatus:
         """What is on disk and whether a live server owns it. Never starts anything."""
         cluster = self._cluster()
@@ -171,10 +183,14 @@ class LocalPostgres:
     def _note(self) -> Path:
         return self.folder / "home.json"
 
+    def _noted_home(self) -> Path:
+        """Where the cluster lies, as far as is known before it is made."""
+        return Path(json.loads(self._note.read_text())["home"]) if self._note.exists() else self.folder
+
     def _home(self, account: "Account | None", binaries: Path) -> Path:
         """The folder that really holds the cluster: ours, or one under /var/tmp that the account can reach."""
         if self._note.exists():
-            home = Path(json.loads(self._note.read_text())["home"])
+            home = self._noted_home()
         elif _socket_fits(self.folder) and (account is None or account.can_enter(self.folder)):
             home = self.folder
         else:
@@ -186,7 +202,7 @@ class LocalPostgres:
         return home
 
     def _cluster(self) -> "Cluster | None":
-        home = Path(json.loads(self._note.read_text())["home"]) if self._note.exists() else self.folder
+        home = self._noted_home()
         if not (home / "data" / "PG_VERSION").exists():
             return None
         with contextlib.suppress(LocalServerError):

@@ -131,6 +131,17 @@ def test_stop_ends_the_process(folder: Path) -> None:
     assert not Path(f"/proc/{pid}/cmdline").exists() or b"postgres" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+def test_remove_deletes_everything(folder: Path) -> None:
+    """After remove neither server nor data is left, and a start makes a new cluster."""
+    server = LocalPostgres(folder)
+    server.start()
+    query(server, "CREATE TABLE gone AS SELECT 1 AS one")
+    server.remove()
+    assert not folder.exists()
+    server.start()
+    assert query(server, "SELECT to_regclass('gone') IS NULL") is True
+
+
 def test_url_of_a_stopped_server_says_how_to_start(folder: Path) -> None:
     """Asking for the address of a stopped server names the command that starts it."""
     with pytest.raises(LocalServerError, match="etl-assets postgres start"):
@@ -231,10 +242,11 @@ def test_unreachable_home_is_worked_around(tmp_path: Path) -> None:
     server = LocalPostgres(home / "postgres", binaries=home / found.relative_to(installation_of(found)[0].parent))
     try:
         assert server.start().running
-        assert server.status().data.is_relative_to("/var/tmp")
+        elsewhere = server.status().data.parent
+        assert elsewhere.is_relative_to("/var/tmp")
     finally:
-        server.stop()
-        subprocess.run(["rm", "-rf", str(server.status().data.parent)], check=True)
+        server.remove()
+    assert not elsewhere.exists()
 
 
 def test_socket_path_that_is_too_long(tmp_path: Path) -> None:
@@ -246,8 +258,7 @@ def test_socket_path_that_is_too_long(tmp_path: Path) -> None:
     try:
         assert server.start().running
     finally:
-        server.stop()
-        subprocess.run(["rm", "-rf", str(server.status().data.parent)], check=True)
+        server.remove()
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""The pages of the docs are true: their snippets run against real sources."""
+
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+import sqlalchemy as sa
+
+from etl_assets.pipelines.nyc_flights.sources.planes_api import serve_planes
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def run(page: str) -> dict[str, Any]:
+    """Run the Python blocks of a page one after the other; the names they leave."""
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE):
+        exec(compile(block, page, "exec"), names)
+    return names
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder `data` that the pages read from, below the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def test_files_page(folder: Path) -> None:
+    """The page on files reads a CSV file of another encoding, and objects inside a JSON document."""
+    (folder / "orders.csv").write_bytes("id;name\n00501;Müller\n2;NULL\n".encode("cp1252"))
+    (folder / "shops.json").write_text('{"data": {"shops": [{"id": 1.50}]}}')
+    names = run("connectors/files.md")
+    assert names["orders"].fillna("-").to_numpy().tolist() == [["00501", "Müller", "orders.csv line 2"], ["2", "-", "orders.csv line 3"]]
+    assert names["shops"]["id"].tolist() == ["1.50"]
+
+
+def test_excel_page(folder: Path) -> None:
+    """The page on workbooks reads a sheet with a title, a merged header and a footer."""
+    workbook = openpyxl.Workbook()
+    sheet = workbook.active
+    assert sheet is not None
+    sheet.title = "Sales"
+    for row in (["Report"], [], ["Shop", None, "Sold"], ["Id", "Name", None], [1, "North", 16], ["Total", None, 16], ["a note"]):
+        sheet.append(row)
+    sheet.merge_cells("A3:B3")
+    sheet.merge_cells("C3:C4")
+    workbook.save(folder / "report.xlsx")
+    sales = run("connectors/excel.md")["sales"]
+    assert sales.to_dict("records") == [{"Shop Id": "1", "Shop Name": "North", "Sold": "16", "source_position": "report.xlsx Sales row 5"}]
+
+
+def test_rest_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page on REST reads every page of a real Datasette."""
+    with sqlite3.connect(tmp_path / "planes.db") as connection:
+        connection.execute("CREATE TABLE planes (tailnum TEXT PRIMARY KEY)")
+        connection.executemany("INSERT INTO planes VALUES (?)", [(f"N{number:05}",) for number in range(1200)])
+    connection.close()
+    with serve_planes(tmp_path / "planes.db", tmp_path / "api.log") as url:
+        monkeypatch.setenv("PLANES_API", url)
+        planes = run("connectors/rest.md")["planes"]
+    assert (len(planes), planes["tailnum"].is_unique) == (1200, True)
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
+def test_sql_page(dialect: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page on SQL reads a table and a query with a parameter, of both databases."""
+    url = database_url if dialect == "postgresql" else f"sqlite:///{tmp_path / 'shop.db'}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE orders (id integer, amount numeric(8,2), ordered_at text, other text)"))
+        connection.execute(sa.text("INSERT INTO orders VALUES (1, 1.5, '2025-12-31', 'x'), (2, 2, '2026-01-01', 'y')"))
+    engine.dispose()
+    monkeypatch.setenv("SHOP_URL", url)
+    names = run("connectors/sql.md")
+    assert list(names["orders"].columns) == ["id", "amount", "ordered_at"]
+    assert names["late"]["id"].tolist() == [2]
+
+
+@pytest.mark.parametrize("page", sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md")), ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link in the docs leads to a file."""
+    for link in re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text()):
+        assert link.startswith("https://") or (DOCS / page.parent / link).exists(), link
