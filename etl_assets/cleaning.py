@@ -220,12 +220,18 @@ def deduplicate(*, key: Sequence[str], order_by: Sequence[str], keep: Literal["f
 
     Args:
         key: Columns that identify a thing.
-        order_by: Columns that decide which of its rows stays.
+        order_by: Columns that decide which of its rows stays. A row where one is NULL, or still text among converted values, loses.
         keep: Which end of that order.
+
+    Raises:
+        ContractDefinitionError: Key or order is empty.
     """
+    if not key or not order_by:
+        raise ContractDefinitionError("deduplicate", f"key {list(key)} and order_by {list(order_by)} both need columns.", "name them.")
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
-        ordered = frame.reset_index(drop=True).sort_values(list(order_by), kind="stable")
+        losers: Literal["first", "last"] = "first" if keep == "last" else "last"
+        ordered = frame.reset_index(drop=True).sort_values(list(order_by), kind="stable", key=_orderable, na_position=losers)
         repeated = ordered.duplicated(list(key), keep=keep) & ordered[list(key)].notna().all(axis=1)
         return frame[~repeated.sort_index().to_numpy()]
 
@@ -235,6 +241,14 @@ def deduplicate(*, key: Sequence[str], order_by: Sequence[str], keep: Literal["f
         columns=(*key, *order_by),
         drops_rows=True,
     )
+
+
+def _orderable(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """The values, text that stands among converted values taken out."""
+    if not pd.api.types.is_object_dtype(values.dtype):
+        return values
+    is_text = values.map(lambda value: isinstance(value, str)).astype(bool)
+    return values.mask(is_text) if is_text.any() and not (is_text | values.isna()).all() else values
 
 
 # -- what changed ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import datetime
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -379,3 +379,18 @@ def test_deduplicate_needs_an_order() -> None:
     """Without an order there is no first or last row to keep, so the declaration is refused."""
     with pytest.raises(TypeError, match="order_by"):
         deduplicate(key=["a"])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("keep", ["first", "last"])
+@pytest.mark.parametrize("unknown", [None, "31.02.2026"])
+def test_row_without_an_order_loses(keep: Literal["first", "last"], unknown: str | None) -> None:
+    """A row whose order is NULL, or did not convert, never wins over one whose order is known."""
+    frame = pd.DataFrame({"id": [1, 1, 1], "on": pd.Series([unknown, datetime.date(2026, 1, 1), unknown], dtype=object)})
+    assert deduplicate(key=["id"], order_by=["on"], keep=keep)(frame)["on"].tolist() == [datetime.date(2026, 1, 1)]
+
+
+@pytest.mark.parametrize(("key", "order_by"), [([], ["a"]), (["a"], [])])
+def test_deduplicate_needs_key_and_order(key: list[str], order_by: list[str]) -> None:
+    """De-duplication without a key or an order is refused at definition."""
+    with pytest.raises(ContractDefinitionError, match="both need columns"):
+        deduplicate(key=key, order_by=order_by)

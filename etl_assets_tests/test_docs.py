@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from etl_assets.accounting import open_account
+from etl_assets.cleaning import clean
+from etl_assets.contracts import Contract
 from etl_assets.pipelines.nyc_flights.sources.planes_api import serve_planes
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -86,3 +90,24 @@ def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link in the docs leads to a file."""
     for link in re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text()):
         assert link.startswith("https://") or (DOCS / page.parent / link).exists(), link
+
+
+def test_assets_page() -> None:
+    """The page on assets defines an asset that cleans, splits and accounts for rows as it says."""
+    names = run("assets.md")
+    raw = pd.DataFrame(
+        {
+            "id": ["1", "1", "2", "3", "4"],
+            "date": ["01.03.2026", "02.03.2026", "31.02.2026", "03.03.2026", "04.03.2026"],
+            "shipped_on": ["2026-03-05", "2026-03-05", "n/a", "2026-03-01", "NULL"],
+            "amount_eur": ["1.50", "2", "3", "4", "5"],
+            "country": ["Germany", "Germany", "FR", "IT", "TEST"],
+            "pieces": ["1", "2", "3", "4", "5"],
+        }
+    )
+    with open_account() as account:
+        cleaned = clean(raw, names["STEPS"])
+    split = Contract.of(names["Orders"]).split(cleaned, where="clean/orders")
+    assert account.rows_dropped == 2
+    assert split.valid[["order_id", "amount_eur"]].astype(str).to_numpy().tolist() == [["1", "2.00"]]
+    assert [row.rules for row in split.rejected] == [("ordered_on_type",), ("shipped_after_order",)]
