@@ -1,4 +1,4 @@
-"""The demo, run once for all tests of this folder, in a home of its own."""
+"""The demo, run once for the tests of a file (files go to one process each), in a home of its own."""
 
 import os
 import subprocess

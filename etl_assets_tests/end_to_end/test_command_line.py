@@ -13,9 +13,6 @@ import pytest
 
 from etl_assets_tests.end_to_end.conftest import CLI, ROOT, Home
 
-# All tests of this folder share one home, so they run in one process.
-pytestmark = pytest.mark.xdist_group("home")
-
 
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["demo", "-h"], ["ui", "-h"], ["exec", "-h"], ["postgres", "-h"], ["postgres", "start", "-h"]]

@@ -2,9 +2,9 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,6 @@ from typing import Any
 import pytest
 
 from etl_assets_tests.end_to_end.conftest import CLI, ROOT, Home
-
-# All tests of this folder share one home, so they run in one process.
-pytestmark = pytest.mark.xdist_group("home")
 
 
 def value(home: Home, query: str) -> Any:
@@ -150,24 +147,21 @@ def test_killed_demo_leaves_nothing_half_and_the_next_ends_the_same(home: Home) 
 
 
 def test_airflow_lands_the_same_tables(home: Home, tmp_path: Path) -> None:
-    """The job, exported and run by a real Airflow, ends in the same tables as under Dagster."""
-    dags = tmp_path / "dags"
-    dags.mkdir()
-    exported = home.run("exec", "--", "airflow-bridge", "export", "-m", "etl_assets.definitions", "-o", str(tmp_path / "manifests"))
-    assert exported.returncode == 0, exported.stderr
-    (dags / "asset_dags.py").write_text(
-        f'# airflow dag\nfrom airflow_bridge.dags import dags_from_folder\nglobals().update(dags_from_folder("{tmp_path / "manifests"}"))\n'
+    """The commands of docs/airflow.md export the job and run it in a real Airflow, which ends in the same tables as Dagster."""
+    (block,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "airflow.md").read_text(), re.DOTALL | re.MULTILINE)
+    commands = block.replace("make install-development\n", "").replace(".venv/bin", str(Path(sys.executable).parent))
+    commands = commands.replace("$PWD/.etl", str(tmp_path)).replace(".etl", str(tmp_path))
+    home.run("exec", "--", sys.executable, "-c", "from etl_assets.config import *; embedded_database(read_settings(), 'from_airflow')")
+    variables = {"DATABASE_URL": home.run("postgres", "url", "from_airflow").stdout.strip()}
+    done = subprocess.run(
+        ["/bin/sh", "-ec", commands],
+        cwd=ROOT,
+        env={**home.variables, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
     )
-    script = tmp_path / "run.sh"
-    script.write_text("set -e\nairflow db migrate\nairflow dags reserialize\nairflow dags test nyc_flights\n")
-    home.run("exec", "--", "python", "-c", "from etl_assets.config import *; embedded_database(read_settings(), 'from_airflow')")
-    variables = {
-        "DATABASE_URL": home.run("postgres", "url", "from_airflow").stdout.strip(),
-        "AIRFLOW_HOME": str(tmp_path / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
-    done = home.run("exec", "--", shutil.which("bash") or "/bin/bash", str(script), variables=variables)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert "state=success" in done.stdout + done.stderr
     assert tables(home, "from_airflow") == tables(home)
