@@ -10,6 +10,7 @@ Not here: what the tasks do (`operators.py`).
 """
 
 import datetime
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,14 @@ def dag_from_manifest(path: str | Path, *, dag_id: str | None = None, launcher: 
 
 
 def dags_from_folder(folder: str | Path, **options: Any) -> dict[str, DAG]:
-    """One DAG per manifest in a folder, by DAG id; options as in `dag_from_manifest`.
+    """One DAG per manifest in a folder, by DAG id; options as in `dag_from_manifest`. A relative folder lies beside the calling file.
 
     Raises:
         ManifestError: The folder holds no manifest, or one cannot be used.
     """
-    paths = sorted(Path(folder).glob("*.json"))
+    # Airflow's working directory says nothing, so a relative folder lies beside the DAG file that calls.
+    folder = (Path(sys._getframe(1).f_globals.get("__file__", "")).parent / folder).absolute()
+    paths = sorted(folder.glob("*.json"))
     if not paths:
         raise ManifestError(f"{folder}: there is no manifest in this folder. Next: run `airflow-bridge export -m MODULE -o {folder}`.")
     running = get_parsing_context().dag_id

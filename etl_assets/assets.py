@@ -17,6 +17,7 @@ Not here: what a contract means (`contracts.py`), how rows are stored (`loading/
 
 import inspect
 import time
+import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class RowPolicy:
     carried_from: str | None = None
     built: bool = False
     most_quarantined: float = 0.1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.most_quarantined, bool) or not 0 <= self.most_quarantined <= 1:
+            raise ContractDefinitionError(
+                "RowPolicy", f"most_quarantined is a share from 0 to 1; given: {self.most_quarantined!r}.", "write 0.4 for 40 %."
+            )
 
 
 def etl_asset(
@@ -217,9 +224,13 @@ class _Definition:
             io_manager = arguments[io_manager_key]
             for name in needed:
                 del arguments[name]
+            recorded: list[EtlError] = []
             try:
-                yield from self._run(context, arguments, takes_context, io_manager)
+                yield from self._run(context, arguments, takes_context, io_manager, recorded)
             except EtlError as error:
+                if isinstance(io_manager, PostgresIOManager) and error not in recorded:
+                    nothing = LoadDetails(spec=self.contract.table, counts=RowCounts(read=0), orchestrator=_orchestrator(context))
+                    io_manager.reject(self.key, self.options.get("metadata", {}), context.run.run_id, nothing, error)
                 raise failure(error, self.where) from error
 
         # Dagster reads parameters off the signature: frames become plain frames, the contract stays with us.
@@ -239,7 +250,14 @@ class _Definition:
         compute.__doc__ = self.function.__doc__
         return compute
 
-    def _run(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool, io_manager: object) -> Iterator[Any]:
+    def _run(
+        self,
+        context: dg.AssetExecutionContext,
+        arguments: dict[str, Any],
+        takes_context: bool,
+        io_manager: object,
+        recorded: list[EtlError],
+    ) -> Iterator[Any]:
         rows_in = len(arguments[self.carried]) if self.carried is not None else None
         for name in self.frames:
             model = _model_of(self.hints.get(name))
@@ -247,7 +265,7 @@ class _Definition:
                 arguments[name] = _as_contract(arguments[name], Contract.of(model), f"{self.where}, input {name}")
         started = time.perf_counter()
         with open_account() as account:
-            frame = self.function(context, **arguments) if takes_context else self.function(**arguments)
+            frame = self._call(context, arguments, takes_context)
         if not isinstance(frame, pd.DataFrame):
             raise ContractViolationError(
                 self.where, f"the function returned a {type(frame).__name__}, not a DataFrame.", "return a pandas DataFrame."
@@ -256,14 +274,14 @@ class _Definition:
         split = yield from self._split(frame)
         read = self._rows_read(account, rows_in, len(frame))
         counts = RowCounts(read=read, quarantined=len(split.rejected), dropped=account.rows_dropped)
-        orchestrator = "airflow" if AIRFLOW_TAG in context.run.tags else "dagster"
-        details = LoadDetails(spec=self.contract.table, counts=counts, orchestrator=orchestrator, rejected=split.rejected)
+        details = LoadDetails(spec=self.contract.table, counts=counts, orchestrator=_orchestrator(context), rejected=split.rejected)
         refusal = self._refusal(split, counts, len(frame))
         yield from self._check_results(split, refused=refusal is not None)
         yield self._accounted(counts, len(split.valid))
         if refusal is not None:
             if isinstance(io_manager, PostgresIOManager):
                 io_manager.reject(self.key, self.options.get("metadata", {}), context.run.run_id, details, refusal)
+                recorded.append(refusal)
             raise refusal
         metadata = {
             "compute_seconds": round(computed - started, 3),
@@ -271,6 +289,20 @@ class _Definition:
             **_describe(account),
         }
         yield dg.Output(attach(split.valid, details), metadata=metadata)
+
+    def _call(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool) -> Any:
+        """The function itself; what it raises by mistake becomes a failure that says where."""
+        try:
+            return self.function(context, **arguments) if takes_context else self.function(**arguments)
+        except (EtlError, dg.Failure, dg.RetryRequested):
+            raise
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            own = next((f for f in reversed(frames) if f.filename == self.function.__code__.co_filename), frames[-1])
+            raise dg.Failure(
+                description=f"{self.where}: the function raised {type(error).__name__} ({error}) in {own.filename} line {own.lineno}. "
+                "Next: correct the function; the table was left as it was."
+            ) from error
 
     def _split(self, frame: pd.DataFrame) -> typing.Generator[dg.AssetCheckResult, None, Split]:
         try:
@@ -328,6 +360,10 @@ class _Definition:
         for outcome in split.outcomes:
             if outcome.rule.name in self.checks:
                 yield _result(outcome.rule.name, [outcome], refused=refused)
+
+
+def _orchestrator(context: dg.AssetExecutionContext) -> str:
+    return "airflow" if AIRFLOW_TAG in context.run.tags else "dagster"
 
 
 def _check_names(contract: Contract) -> dict[str, str]:
@@ -404,7 +440,7 @@ def _most_broken(split: Split) -> str:
 
 
 def _look_into_quarantine(asset: str) -> str:
-    return f"see the failed checks, or SELECT * FROM etl.quarantine WHERE asset = '{asset}'; the table was left as it was."
+    return f"see the failed checks, or SELECT * FROM etl.quarantine WHERE asset = '{asset}' ORDER BY id DESC; the table was left as it was."
 
 
 def _model_of(annotation: Any) -> type[pa.DataFrameModel] | None:

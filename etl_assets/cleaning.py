@@ -186,12 +186,16 @@ def derive(column: str, function: Callable[[pd.DataFrame], Any], *, named: str |
 
     Args:
         column: Name of the column.
-        function: Takes the frame and returns one value per row.
+        function: Takes the frame and returns one value per row; a Series with the labels of the frame.
         named: What it computes, for the report; else the function's name.
     """
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.assign(**{column: function(frame)})
+        values = function(frame)
+        if isinstance(values, pd.Series) and not values.index.equals(frame.index):
+            # pandas would align by label, and so move values to other rows or lose them.
+            raise ValueError("the values have other index labels than the rows; give them back in the frame's index, or as an array")
+        return frame.assign(**{column: values})
 
     return Step(name=f"derive {column} by {named or function.__name__}", function=run)
 

@@ -80,7 +80,7 @@ def demo(operations: str) -> None:
             outcome = materialise(defs.resolve_job_def("nyc_flights"), instance, sys.stdout)
     click.echo(f"\n{summary(outcome.tables)}\n")
     if outcome.warnings:
-        click.echo("Checks that found something; these rows are loaded or in etl.quarantine, none is lost:")
+        click.echo("Checks that found something; these rows are loaded or in etl.quarantine, none is lost (a row may break several rules):")
         for warning in outcome.warnings:
             click.echo(f"  {warning}")
     if not outcome.success:
@@ -88,8 +88,8 @@ def demo(operations: str) -> None:
             click.echo(f"error: {reason}", err=True)
         click.echo("error: the job failed; tables named above as FAILED kept their former state.", err=True)
         sys.exit(1)
-    click.echo(f"\nDone in {time.monotonic() - started:.0f} s. The tables are in PostgreSQL: `etl-assets postgres url` prints the address.")
-    click.echo("See them in the Dagster UI: `make ui`, or `etl-assets ui`.")
+    click.echo(f"\nDone in {time.monotonic() - started:.0f} s. `.venv/bin/etl-assets postgres url` prints the address of the tables.")
+    click.echo("See them in the Dagster UI: `make ui`.")
 
 
 @main.command()
@@ -165,8 +165,10 @@ def status() -> None:
 @postgres.command()
 @click.argument("database", default="warehouse")
 def url(database: str) -> None:
-    """Print the address of DATABASE, password included; the server must run."""
-    click.echo(_settings().local_postgres.url(database))
+    """Print the address of DATABASE, password included, and make it when it is missing; the server must run."""
+    server = _settings().local_postgres
+    server.create_database(database)
+    click.echo(server.url(database))
 
 
 def _settings() -> "Settings":

@@ -14,11 +14,12 @@ Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`), SQL (`
 (`conversion.py`), single rules (`rules.py`).
 """
 
+import difflib
 import functools
 import inspect
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -108,6 +109,7 @@ class Contract:
                 self.name, f"pandera cannot read the model ({error}).", "correct the annotation it names."
             ) from error
         declared = _declared_metadata(model)
+        _refuse_misspelt(declared, ("primary_key",), self.name)
         self.description = inspect.cleandoc(model.__dict__.get("__doc__") or "")
         self.primary_key = tuple(declared.get("primary_key", ()))
         self._keep = {"all": False, "exclude_first": "first", "exclude_last": "last"}[self._schema.report_duplicates]
@@ -212,6 +214,7 @@ class Contract:
 
     def _column(self, name: str, column: pa.Column) -> ContractColumn:
         where = f"{self.name}.{name}"
+        _refuse_misspelt(column.metadata or {}, ("severity", "postgres_type"), where)
         declared = (column.metadata or {}).get("postgres_type")
         target, from_dtype = _target(column.dtype, where)
         postgres_type = canonical_name(declared) if declared else from_dtype
@@ -334,6 +337,14 @@ def _can_hold(dtype: Any, values: "pd.Series[Any]") -> bool:
     return values.dtype != dtype and not (getattr(dtype, "kind", "O") in "iub" and values.hasnans)
 
 
+def _refuse_misspelt(metadata: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Other keys are the user's own; one that nearly is ours would be ignored without a word."""
+    for key in metadata:
+        close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.75)
+        if key not in known and close:
+            raise ContractDefinitionError(where, f"metadata has the key {key!r}, close to {close[0]!r}.", "correct or rename it.")
+
+
 def _declared_metadata(model: type[pa.DataFrameModel]) -> dict[str, Any]:
     metadata = getattr(model.__config__, "metadata", None)
     return dict(metadata or {})
@@ -346,6 +357,8 @@ def _target(dtype: Any, where: str) -> tuple[Target, str | None]:
     if isinstance(dtype, pandas_engine.Date):
         return conversion.date(), "date"
     if isinstance(dtype, pandas_engine.Decimal):
+        if (dtype.precision, dtype.scale) == (28, 0):  # what pandera takes when nothing is said
+            raise ContractDefinitionError(where, "a decimal needs digits and decimals.", "write Annotated[pandera.Decimal, 10, 2, None].")
         return conversion.exact_decimal(dtype.precision, dtype.scale), f"numeric({dtype.precision},{dtype.scale})"
     kind = getattr(dtype, "type", None)
     name = from_pandas_dtype(kind)

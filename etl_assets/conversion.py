@@ -217,7 +217,8 @@ def category(dtype: pd.CategoricalDtype) -> Target:
             raise ValueError("not in the declared set")
         return value
 
-    return Target(name="category", dtype=dtype, parse=parse)
+    named = "category" if allowed is None else f"category ({', '.join(map(str, dtype.categories[:10]))})"
+    return Target(name=named, dtype=dtype, parse=parse)
 
 
 def anything(dtype: Any) -> Target:

@@ -402,3 +402,30 @@ def test_attributes_do_not_leak_downstream(postgres: PostgresResource) -> None:
 
     run([one], postgres)
     assert frame.attrs == {}
+
+
+@pytest.mark.parametrize("share", [40, -0.1, True, float("nan")])
+def test_share_must_be_a_share(share: float) -> None:
+    """A share beyond 0 to 1, such as 40 for 40 %, is refused: it would switch the gate off."""
+    with pytest.raises(ContractDefinitionError, match="share from 0 to 1"):
+        RowPolicy(most_quarantined=share)
+
+
+def test_mistake_in_the_function_says_where(postgres: PostgresResource) -> None:
+    """An exception of the function is a failure that names asset, error, file and line."""
+
+    @etl_asset(schema="raw")
+    def broken() -> DataFrame[Strict]:
+        return pd.DataFrame({"id": [1]})["nope"].to_frame()
+
+    said = why(run([broken], postgres))
+    assert said.startswith("raw/broken: the function raised KeyError ('nope') in ")
+    assert "test_assets.py line" in said
+
+
+@pytest.mark.parametrize("change", [lambda frame: frame.drop(columns="amount"), lambda frame: None])
+def test_every_failure_of_ours_is_in_the_ledger(postgres: PostgresResource, change: Any) -> None:
+    """Wrong columns and missing frames are failed rows of the ledger, once each."""
+    run([raw_orders(GOOD), _changed(change)], postgres)
+    ledger = rows(postgres, "SELECT status, error_class FROM etl.loads WHERE asset = 'clean/orders'")
+    assert ledger == [("failed", "ContractViolationError")]

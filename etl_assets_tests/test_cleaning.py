@@ -394,3 +394,10 @@ def test_deduplicate_needs_key_and_order(key: list[str], order_by: list[str]) ->
     """De-duplication without a key or an order is refused at definition."""
     with pytest.raises(ContractDefinitionError, match="both need columns"):
         deduplicate(key=key, order_by=order_by)
+
+
+def test_derived_values_keep_their_rows() -> None:
+    """A Series with other labels than the rows is refused, because pandas would move values to other rows."""
+    frame = pd.DataFrame({"a": ["x", "y"]}, index=[1, 2])
+    with pytest.raises(CleaningError, match="other index labels"):
+        derive("b", lambda rows: rows["a"].reset_index(drop=True), named="shifted")(frame)

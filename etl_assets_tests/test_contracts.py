@@ -810,3 +810,23 @@ def test_impossible_contract_is_refused(model: Model, named: str) -> None:
 def test_contract_is_read_once() -> None:
     """The contract of a model is the same object each time."""
     assert Contract.of(Readings) is Contract.of(Readings)
+
+
+def test_misspelt_metadata_is_refused() -> None:
+    """A key of metadata that nearly is one of ours is refused instead of ignored; others are the user's own."""
+
+    class Misspelt(pa.DataFrameModel):
+        a: int = pa.Field(metadata={"severty": "warn", "owner": "me"})
+
+    with pytest.raises(ContractDefinitionError, match="'severty', close to 'severity'"):
+        Contract.of(Misspelt)
+
+
+def test_decimal_without_digits_is_refused() -> None:
+    """A decimal that does not say its digits is refused: pandera would take none after the point."""
+
+    class Plain(pa.DataFrameModel):
+        a: pa.Decimal
+
+    with pytest.raises(ContractDefinitionError, match="digits"):
+        Contract.of(Plain)

@@ -60,6 +60,13 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
         first = max(header_rows) + 1
         rows = {number: cells for number, cells in enumerate(content.rows[first - 1 :], start=first) if any(cells)}
         footer = _footer(rows, footer_starts_with)
+        if footer_starts_with is not None and footer is None and rows:
+            last = next(cell for cell in rows[max(rows)] if cell is not None)
+            raise SourceFormatError(
+                where,
+                f"no row starts with {footer_starts_with!r}; the last one starts with {last!r}.",
+                "correct footer_starts_with, or leave it out.",
+            )
         data = {number: cells for number, cells in rows.items() if footer is None or number < footer}
         for number, cells in data.items():
             if any(cells[len(names) :]):

@@ -11,12 +11,13 @@
 Paths into a body are JMESPath expressions, such as `meta.next`. Not here: sending requests, and guarding against loops (`rest.py`).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from etl_assets.connectors.records import select
-from etl_assets.errors import ConfigurationError
+from etl_assets.errors import ConfigurationError, SourceFormatError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class PageAnswer:
     """What a paginator sees of a page.
 
     Attributes:
+        where: Address of the endpoint without secrets, for errors.
         number: Of the page, counted from 1.
         records: Records on it.
         document: The parsed body; numbers are their own text.
@@ -44,6 +46,7 @@ class PageAnswer:
         next_link: Address that the Link header names as next; None for none.
     """
 
+    where: str
     number: int
     records: int
     document: Any
@@ -76,13 +79,15 @@ class SinglePage:
 
 @dataclass(frozen=True, kw_only=True)
 class NextUrl:
-    """The body names the address of the next page; null, "" or nothing ends the reading.
+    """The body names the address of the next page; null or "" ends the reading.
 
     Attributes:
         path: JMESPath of the address in the body.
+        optional: The API leaves the key out on the last page; else a first page without it is an error, as a misspelt path would be.
     """
 
     path: str = "next"
+    optional: bool = False
 
     def first(self) -> PageRequest:
         """See `Paginator`."""
@@ -90,6 +95,7 @@ class NextUrl:
 
     def following(self, answer: PageAnswer) -> PageRequest | None:
         """See `Paginator`."""
+        _require(answer, self.path, self.optional)
         link = select(answer.document, self.path)
         return PageRequest(link=str(link)) if link else None
 
@@ -170,15 +176,17 @@ class Offset:
 
 @dataclass(frozen=True, kw_only=True)
 class BodyCursor:
-    """The body holds a token for the next request; null, "" or nothing ends the reading.
+    """The body holds a token for the next request; null or "" ends the reading.
 
     Attributes:
         path: JMESPath of the token in the body.
         parameter: Query parameter that carries it.
+        optional: The API leaves the key out on the last page; else a first page without it is an error, as a misspelt path would be.
     """
 
     path: str
     parameter: str = "cursor"
+    optional: bool = False
 
     def first(self) -> PageRequest:
         """See `Paginator`."""
@@ -186,6 +194,7 @@ class BodyCursor:
 
     def following(self, answer: PageAnswer) -> PageRequest | None:
         """See `Paginator`."""
+        _require(answer, self.path, self.optional)
         token = select(answer.document, self.path)
         return PageRequest(parameters={self.parameter: str(token)}) if token not in (None, "", False) else None
 
@@ -210,6 +219,21 @@ class HeaderCursor:
         """See `Paginator`."""
         token = next((value for name, value in answer.headers.items() if name.lower() == self.header.lower()), "")
         return PageRequest(parameters={self.parameter: token}) if token else None
+
+
+def _require(answer: PageAnswer, path: str, optional: bool) -> None:
+    """Refuse a first page that lacks the key: a misspelt path would look like a single page."""
+    if optional or answer.number > 1 or not re.fullmatch(r"\w+(\.\w+)*", path):
+        return
+    found = answer.document
+    for name in path.split("."):
+        if not isinstance(found, Mapping) or name not in found:
+            present = sorted(found) if isinstance(found, Mapping) else f"a {type(found).__name__}"
+            raise SourceFormatError(
+                answer.where, f"the first page has no key {name!r} for the path {path!r}; present: {present}.",
+                "correct the path, or say optional=True when the API leaves it out on the last page.",
+            )  # fmt: skip
+        found = found[name]
 
 
 def _whole(value: Any, path: str) -> int:

@@ -138,7 +138,14 @@ class RestResource(dg.ConfigurableResource["RestResource"]):
                     )
                 before = page
                 yield document, page
-                seen = PageAnswer(number=number, records=len(page), document=document, headers=answer.headers, next_link=answer.next_link)
+                seen = PageAnswer(
+                    where=where,
+                    number=number,
+                    records=len(page),
+                    document=document,
+                    headers=answer.headers,
+                    next_link=answer.next_link,
+                )
                 request = pages.following(seen)
 
     def _fetch(self, session: requests.Session, url: str, parameters: Mapping[str, str | int]) -> "_Answer":

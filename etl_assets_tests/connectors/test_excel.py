@@ -171,12 +171,11 @@ def test_the_footer_is_reported_as_a_step(write: Write) -> None:
     assert (account.rows_read, account.rows_dropped, [(step.rows_in, step.rows_out) for step in account.steps]) == (3, 2, [(3, 1)])
 
 
-def test_a_footer_that_does_not_come_is_no_step(write: Write) -> None:
-    """Without a footer in the sheet nothing is dropped and no step reported."""
-    excel = write(["a"], ["x"])
-    with open_account() as account:
+def test_a_footer_that_does_not_come_is_refused(write: Write) -> None:
+    """A declared footer that no row starts is an error: a misspelt one would load the totals as data."""
+    excel = write(["a"], ["Sum"])
+    with pytest.raises(SourceFormatError, match="no row starts with 'Total'; the last one starts with 'Sum'"):
         excel.read("a.xlsx", sheet="Data", footer_starts_with="Total")
-    assert (account.rows_read, account.steps) == (1, [])
 
 
 def test_rows_are_reported(write: Write, tmp_path: Path) -> None:

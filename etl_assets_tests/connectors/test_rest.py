@@ -220,12 +220,25 @@ def test_parameters_go_with_the_first_page_only(server: Server, api: RestResourc
     assert server.asked == ["/rows?size=1", "/rows?cursor=x"]
 
 
-@pytest.mark.parametrize("last", [{}, {"next": None}, {"next": ""}], ids=["missing", "null", "empty"])
+@pytest.mark.parametrize("last", [{"next": None}, {"next": ""}], ids=["null", "empty"])
 def test_an_empty_next_link_ends_the_reading(server: Server, api: RestResource, last: dict[str, Any]) -> None:
-    """A next link that is null, empty or missing is the end."""
+    """A next link that is null or empty is the end."""
     server.answer_json("/rows", {"data": [{"a": 1}], **last})
     api.read("rows", records="data", pages=NextUrl(path="next"))
     assert server.asked == ["/rows"]
+
+
+def test_a_first_page_without_the_key_is_refused(server: Server, api: RestResource) -> None:
+    """A first page that lacks the key of the next link is an error, as a misspelt path would load one page only."""
+    server.answer_json("/rows", {"data": [{"a": 1}], "next_url": "/more"})
+    with pytest.raises(SourceFormatError, match=r"no key 'next' for the path 'next'; present: \['data', 'next_url'\]"):
+        api.read("rows", records="data", pages=NextUrl(path="next"))
+
+
+def test_a_key_may_be_optional(server: Server, api: RestResource) -> None:
+    """An API that leaves the key out on the last page is read when that is said."""
+    server.answer_json("/rows", {"data": [{"a": 1}]})
+    assert rows_of(api.read("rows", records="data", pages=NextUrl(path="next", optional=True))) == [["1"]]
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/"])
@@ -484,7 +497,7 @@ FAULTS = {
     "truncated": Answer(body=b"[]", promised=99),
     "foreign link": Answer(body=b'{"data": [], "next": "http://elsewhere.invalid/"}'),
     "link back": Answer(body=b'{"data": [], "next": "/rows"}'),
-    "total": Answer(body=b'{"data": [], "count": 7}'),
+    "total": Answer(body=b'{"data": [], "count": 7, "next": null}'),
 }
 
 

@@ -1,4 +1,4 @@
-"""Where the sources of the example are. The variables are set by `etl-assets demo`, `etl-assets ui` and `etl-assets env`.
+"""Where the sources of the example are. The variables are set by `etl-assets demo`, `etl-assets ui` and `etl-assets exec`.
 
 Not here: how the sources come to be (`sources/`).
 """
