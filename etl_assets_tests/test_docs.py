@@ -1,7 +1,10 @@
 """The pages of the docs are true: their snippets run against real sources."""
 
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import sqlalchemy as sa
 from etl_assets.accounting import open_account
 from etl_assets.cleaning import clean
 from etl_assets.contracts import Contract
+from etl_assets.loading.postgres import PostgresResource
 from etl_assets.pipelines.nyc_flights.sources.planes_api import serve_planes
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -111,3 +115,24 @@ def test_assets_page() -> None:
     assert account.rows_dropped == 2
     assert split.valid[["order_id", "amount_eur"]].astype(str).to_numpy().tolist() == [["1", "2.00"]]
     assert [row.rules for row in split.rejected] == [("ordered_on_type",), ("shipped_after_order",)]
+
+
+def test_your_project_page(tmp_path: Path, database_url: str) -> None:
+    """The project of the page is made of its blocks, and its job loads what the page's command runs."""
+    page = (DOCS / "your-project.md").read_text()
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        file = tmp_path / block.splitlines()[0].removeprefix("# ")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(block)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "customers.json").write_text('[{"id": 1, "country": null}]')
+    (tmp_path / "data" / "orders.csv").write_text("id;customer;amount\n1;1;1.50\n2;9;2\n")
+    (commands,) = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    commands = commands.replace("etl-assets postgres start\n", "").replace("$(etl-assets postgres url shop)", f"'{database_url}'")
+    commands = commands.replace("dagster dev -m shop.definitions\n", "")
+    variables = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["/bin/sh", "-ec", commands], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert PostgresResource(url=database_url).read_table("orders", schema="clean")["amount"].map(str).tolist() == ["1.50", "2.00"]
