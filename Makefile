@@ -43,14 +43,14 @@ $(VENV)/.installed: $(LOCKS)/demo.txt pyproject.toml
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "error: the venv could not be made. Next: install your system's python3-venv package" >&2; exit 1; }
 	@echo "Installing the locked packages into $(VENV) (about a minute) ..."
-	@$(PIP) install --quiet --no-deps --require-hashes --compile -r $(LOCKS)/demo.txt
+	@$(PIP) install --quiet --no-deps --require-hashes --use-pep517 --compile -r $(LOCKS)/demo.txt
 	@PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@$(VENV)/bin/python -m compileall -q etl_assets airflow_bridge
 	@touch $@
 
 $(VENV)/.installed-development: $(VENV)/.installed $(LOCKS)/development.txt
 	@echo "Installing what tests and linters need ..."
-	@$(PIP) install --quiet --no-deps --require-hashes --compile -r $(LOCKS)/development.txt
+	@$(PIP) install --quiet --no-deps --require-hashes --use-pep517 --compile -r $(LOCKS)/development.txt
 	@touch $@
 
 lock: ## Resolve pyproject.toml anew into .requirements (needs uv)
