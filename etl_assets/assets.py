@@ -33,8 +33,9 @@ from etl_assets.contracts import Contract, Split
 from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
 from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach, failure, table_schema
 from etl_assets.loading.table import RowCounts
+from etl_assets.metadata import check_result, describe
 from etl_assets.retry import RetryPolicy
-from etl_assets.rules import RuleOutcome, Severity
+from etl_assets.rules import Severity
 
 # A resource of any kind, which Dagster hands over by the parameter's name.
 _ANY_RESOURCE: Any = dg.ResourceParam[Any]  # type: ignore[misc]
@@ -93,6 +94,15 @@ def etl_asset(
         return _Definition(function, schema, dict(ins or {}), rows, retry, options).build()
 
     return decorate
+
+
+class _RefusedError(Exception):
+    """The gate refused the rows; carries what is to be kept of them."""
+
+    def __init__(self, error: EtlError, details: LoadDetails) -> None:
+        super().__init__(error, details)
+        self.error = error
+        self.details = details
 
 
 class _Definition:
@@ -224,14 +234,17 @@ class _Definition:
             io_manager = arguments[io_manager_key]
             for name in needed:
                 del arguments[name]
-            recorded: list[EtlError] = []
             try:
-                yield from self._run(context, arguments, takes_context, io_manager, recorded)
-            except EtlError as error:
-                if isinstance(io_manager, PostgresIOManager) and error not in recorded:
-                    nothing = LoadDetails(spec=self.contract.table, counts=RowCounts(read=0), orchestrator=_orchestrator(context))
-                    io_manager.reject(self.key, self.options.get("metadata", {}), context.run.run_id, nothing, error)
-                raise failure(error, self.where) from error
+                yield from self._run(context, arguments, takes_context)
+                return
+            except _RefusedError as refused:
+                error, details = refused.error, refused.details
+            except EtlError as early:
+                nothing = LoadDetails(spec=self.contract.table, counts=RowCounts(read=0), orchestrator=_orchestrator(context))
+                error, details = early, nothing
+            if isinstance(io_manager, PostgresIOManager):
+                io_manager.reject(self.key, self.options.get("metadata", {}), context.run.run_id, details, error)
+            raise failure(error, self.where) from error
 
         # Dagster reads parameters off the signature: frames become plain frames, the contract stays with us.
         parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.AssetExecutionContext)]
@@ -250,14 +263,7 @@ class _Definition:
         compute.__doc__ = self.function.__doc__
         return compute
 
-    def _run(
-        self,
-        context: dg.AssetExecutionContext,
-        arguments: dict[str, Any],
-        takes_context: bool,
-        io_manager: object,
-        recorded: list[EtlError],
-    ) -> Iterator[Any]:
+    def _run(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool) -> Iterator[Any]:
         rows_in = len(arguments[self.carried]) if self.carried is not None else None
         for name in self.frames:
             model = _model_of(self.hints.get(name))
@@ -279,14 +285,11 @@ class _Definition:
         yield from self._check_results(split, refused=refusal is not None)
         yield self._accounted(counts, len(split.valid))
         if refusal is not None:
-            if isinstance(io_manager, PostgresIOManager):
-                io_manager.reject(self.key, self.options.get("metadata", {}), context.run.run_id, details, refusal)
-                recorded.append(refusal)
-            raise refusal
+            raise _RefusedError(refusal, details)
         metadata = {
             "compute_seconds": round(computed - started, 3),
             "contract_seconds": round(time.perf_counter() - computed, 3),
-            **_describe(account),
+            **describe(account),
         }
         yield dg.Output(attach(split.valid, details), metadata=metadata)
 
@@ -356,10 +359,10 @@ class _Definition:
     def _check_results(self, split: Split, *, refused: bool) -> Iterator[dg.AssetCheckResult]:
         types = [outcome for outcome in split.outcomes if outcome.rule.kind == "type"]
         if types:
-            yield _result(TYPES_MATCH, types, refused=refused)
+            yield check_result(TYPES_MATCH, types, refused=refused)
         for outcome in split.outcomes:
             if outcome.rule.name in self.checks:
-                yield _result(outcome.rule.name, [outcome], refused=refused)
+                yield check_result(outcome.rule.name, [outcome], refused=refused)
 
 
 def _orchestrator(context: dg.AssetExecutionContext) -> str:
@@ -372,55 +375,6 @@ def _check_names(contract: Contract) -> dict[str, str]:
     if len(checks) < len(contract.rules):
         checks[TYPES_MATCH] = "Every value converts to the type of its column."
     return checks
-
-
-def _result(name: str, outcomes: list[RuleOutcome], *, refused: bool) -> dg.AssetCheckResult:
-    broken = [outcome for outcome in outcomes if outcome.failed_rows]
-    failed = sum(outcome.failed_rows for outcome in broken)
-    total = sum(outcome.rows for outcome in outcomes)
-    warns = all(outcome.rule.severity is Severity.WARN for outcome in broken) or not refused
-    metadata: dict[str, Any] = {"failed_rows": failed, "failed_share": round(failed / total, 6) if total else 0.0}
-    if broken:
-        metadata["sample"] = dg.MetadataValue.table(
-            [
-                dg.TableRecord({"position": sample.position, "value": sample.value, "rule": outcome.rule.says})
-                for outcome in broken
-                for sample in outcome.samples
-            ][:20]
-        )
-    fails = any(outcome.rule.severity is Severity.FAIL for outcome in broken)
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=not broken,
-        severity=dg.AssetCheckSeverity.WARN if warns and not fails else dg.AssetCheckSeverity.ERROR,
-        metadata=metadata,
-    )
-
-
-def _describe(account: Account) -> dict[str, Any]:
-    """What connectors and cleaning steps reported, for the UI."""
-    described: dict[str, Any] = {}
-    if account.reads:
-        described["sources"] = dg.MetadataValue.table(
-            [dg.TableRecord({"source": read.source, "rows": read.rows}) for read in account.reads]
-        )
-    if account.steps:
-        described["cleaning"] = dg.MetadataValue.table(
-            [
-                dg.TableRecord(
-                    {
-                        "step": step.step,
-                        "rows_in": step.rows_in,
-                        "rows_out": step.rows_out,
-                        "cells_changed": step.cells_changed,
-                        "seconds": round(step.seconds, 3),
-                        "sample": "; ".join(f"{c.column}: {c.before} -> {c.after}" for c in step.samples)[:200],
-                    }
-                )
-                for step in account.steps
-            ]
-        )
-    return described
 
 
 def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.DataFrame:

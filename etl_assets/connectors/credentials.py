@@ -5,8 +5,8 @@
     BearerToken   Authorization: Bearer ... (RFC 6750)
     ApiKey        a key in a header, a query parameter or a cookie
 
-Credentials are attached to each request to the configured origin, one by one, and never to a session that might follow a link
-elsewhere. Not here: where requests go (`rest.py`).
+They leave for the configured origin only, because `rest.py` sends nothing elsewhere: no link and no redirect is followed there.
+Not here: where requests go.
 """
 
 from typing import Any, Literal

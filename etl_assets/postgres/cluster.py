@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from etl_assets.errors import LocalServerError
+from etl_assets.ports import free_port
 
 USER = "etl"
 UNPRIVILEGED_ACCOUNT = "nobody"
@@ -146,7 +147,7 @@ class Cluster:
                     self.name, f"port {port} on 127.0.0.1 is taken by another program.", "give another port, or none to pick a free one."
                 )
             port = None
-        port = port or _free_port()
+        port = port or free_port()
         # A dead or zombie postmaster leaves both files, and PostgreSQL then refuses to start for as long as its pid exists.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         for lock in self.data.glob(".s.PGSQL.*"):
@@ -284,13 +285,6 @@ def _port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def no_space(where: str, cause: str) -> LocalServerError:

@@ -5,7 +5,6 @@ Not here: how its pages are read (`connectors/rest.py`).
 
 import json
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from etl_assets.errors import LocalServerError
+from etl_assets.ports import free_port
 
 START_SECONDS = 60
 PAGE_ROWS = 500
@@ -36,7 +36,7 @@ def serve_planes(database: Path, log: Path, port: int | None = None) -> Iterator
     Raises:
         LocalServerError: The server did not answer, or somebody else answers on its port.
     """
-    port = port or _free_port()
+    port = port or free_port()
     # A title that only our server has: another program on the port is told apart from it.
     title = f"planes {secrets.token_hex(8)}"
     metadata = log.with_suffix(".metadata.json")
@@ -75,13 +75,6 @@ def _wait_until_ours(server: "subprocess.Popen[bytes]", base: str, title: str, l
         except (urllib.error.URLError, ValueError, OSError):
             time.sleep(0.1)
     raise LocalServerError("the planes API", f"it did not answer within {START_SECONDS} s.", f"the log is {log}.")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 __all__ = ["serve_planes"]

@@ -1,0 +1,64 @@
+"""What the Dagster UI is shown of an asset: a check result per rule, the sources read, the cleaning steps.
+
+Not here: when it is shown (`assets.py`), what a rule means (`rules.py`).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from etl_assets.accounting import Account
+from etl_assets.rules import RuleOutcome, Severity
+
+
+def check_result(name: str, outcomes: list[RuleOutcome], *, refused: bool) -> dg.AssetCheckResult:
+    """One asset check for the outcomes of one or more rules; `refused` says that the gate stopped the load."""
+    broken = [outcome for outcome in outcomes if outcome.failed_rows]
+    failed = sum(outcome.failed_rows for outcome in broken)
+    total = sum(outcome.rows for outcome in outcomes)
+    warns = all(outcome.rule.severity is Severity.WARN for outcome in broken) or not refused
+    metadata: dict[str, Any] = {"failed_rows": failed, "failed_share": round(failed / total, 6) if total else 0.0}
+    if broken:
+        metadata["sample"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord({"position": sample.position, "value": sample.value, "rule": outcome.rule.says})
+                for outcome in broken
+                for sample in outcome.samples
+            ][:20]
+        )
+    fails = any(outcome.rule.severity is Severity.FAIL for outcome in broken)
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not broken,
+        severity=dg.AssetCheckSeverity.WARN if warns and not fails else dg.AssetCheckSeverity.ERROR,
+        metadata=metadata,
+    )
+
+
+def describe(account: Account) -> dict[str, Any]:
+    """What connectors and cleaning steps reported, for the UI."""
+    described: dict[str, Any] = {}
+    if account.reads:
+        described["sources"] = dg.MetadataValue.table(
+            [dg.TableRecord({"source": read.source, "rows": read.rows}) for read in account.reads]
+        )
+    if account.steps:
+        described["cleaning"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "step": step.step,
+                        "rows_in": step.rows_in,
+                        "rows_out": step.rows_out,
+                        "cells_changed": step.cells_changed,
+                        "seconds": round(step.seconds, 3),
+                        "sample": "; ".join(f"{c.column}: {c.before} -> {c.after}" for c in step.samples)[:200],
+                    }
+                )
+                for step in account.steps
+            ]
+        )
+    return described
+
+
+__all__ = ["check_result", "describe"]
