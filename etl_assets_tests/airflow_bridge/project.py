@@ -48,7 +48,7 @@ defs = dg.Definitions(
     jobs=[job, failing],
     schedules=[daily],
     resources={
-        "io_manager": dg.FilesystemIOManager(base_dir=os.environ.get("PROJECT_FILES", "/nowhere")),
+        "io_manager": dg.FilesystemIOManager(base_dir=dg.EnvVar("PROJECT_FILES")),
         "storage": Storage(password=dg.EnvVar("PROJECT_PASSWORD")),
     },
 )
