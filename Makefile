@@ -22,7 +22,7 @@ test: install-development ## Run linters, types and tests; needs nothing but Pyt
 	$(MAKE) --no-print-directory check
 	$(VENV)/bin/pytest -n 2 --show-capture=stdout
 
-acceptance: install-development ## Run the tests that need system packages (installed with apt when allowed)
+acceptance: install-development $(VENV)/httpbin/.installed ## Run the tests that need system packages (installed with apt when allowed)
 	@sh etl_assets_tests/acceptance/packages.sh
 	$(VENV)/bin/pytest etl_assets_tests/acceptance --override-ini norecursedirs=.* --show-capture=stdout
 
@@ -53,12 +53,19 @@ $(VENV)/.installed-development: $(VENV)/.installed $(LOCKS)/development.txt
 	@$(PIP) install --quiet --no-deps --require-hashes --use-pep517 --compile -r $(LOCKS)/development.txt
 	@touch $@
 
+$(VENV)/httpbin/.installed: $(VENV)/.installed-development $(LOCKS)/httpbin.txt
+	@test -x $(VENV)/httpbin/bin/python || $(PYTHON) -m venv $(VENV)/httpbin
+	@$(VENV)/httpbin/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --use-pep517 --compile -r $(LOCKS)/httpbin.txt
+	@touch $@
+
 lock: ## Resolve pyproject.toml anew into .requirements (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		--extra embedded --extra ui --extra demo pyproject.toml -o $(LOCKS)/demo.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		--constraint $(LOCKS)/demo.txt --extra embedded --extra ui --extra demo --group pyproject.toml:development pyproject.toml \
 		-o $(LOCKS)/development.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--group pyproject.toml:httpbin -o $(LOCKS)/httpbin.txt
 
 clean: ## Stop the embedded server and remove everything that was made, data included
 	@test ! -x $(VENV)/bin/etl-assets || $(VENV)/bin/etl-assets postgres remove --yes

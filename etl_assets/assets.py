@@ -12,15 +12,15 @@ as Dagster does. An input annotated `DataFrame[Contract]` arrives in the types o
 The gate stands before the write: rows that break the contract are split off, and when too many do, nothing is written. Rows are
 accounted for: read = loaded + quarantined + dropped by a declared rule, or nothing is written.
 
-Not here: what a contract means (`contracts.py`), how rows are stored (`loading/`).
+Not here: what a contract means (`contracts.py`), when rows are refused (`gate.py`), how they are stored (`loading/`).
 """
 
+import functools
 import inspect
 import time
 import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -30,12 +30,13 @@ from pandera.typing import DataFrame
 
 from etl_assets.accounting import Account, open_account
 from etl_assets.contracts import Contract, Split
-from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
+from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError
+from etl_assets.gate import ROWS_ACCOUNTED_FOR, SOURCE_READABLE, RowPolicy, accounted, judge, most_broken, readable
 from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach, failure, table_schema
-from etl_assets.loading.table import RowCounts
+from etl_assets.loading.table import RowCounts, WriteDisposition, read_disposition
 from etl_assets.metadata import check_result, describe
 from etl_assets.retry import RetryPolicy
-from etl_assets.rules import Severity
+from etl_assets.watermarks import Value
 
 # A resource of any kind, which Dagster hands over by the parameter's name.
 _ANY_RESOURCE: Any = dg.ResourceParam[Any]  # type: ignore[misc]
@@ -44,35 +45,17 @@ LAYERS = ("raw", "clean", "mart")
 AIRFLOW_TAG = "airflow/dag_id"
 COLUMNS_MATCH = "columns_match"
 TYPES_MATCH = "types_match"
-ROWS_ACCOUNTED_FOR = "rows_accounted_for"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowPolicy:
-    """How the rows of an asset are accounted for, and how many may be quarantined.
-
-    Attributes:
-        carried_from: Parameter whose rows the function carries through; needed when it takes several frames.
-        built: The function builds new rows (a join, an aggregate), so rows read are the rows it returned.
-        most_quarantined: Largest share of rows that may go to the quarantine, 0 to 1; above it nothing is loaded.
-    """
-
-    carried_from: str | None = None
-    built: bool = False
-    most_quarantined: float = 0.1
-
-    def __post_init__(self) -> None:
-        if isinstance(self.most_quarantined, bool) or not 0 <= self.most_quarantined <= 1:
-            raise ContractDefinitionError(
-                "RowPolicy", f"most_quarantined is a share from 0 to 1; given: {self.most_quarantined!r}.", "write 0.4 for 40 %."
-            )
+_DEFAULT_ROWS = RowPolicy()
 
 
 def etl_asset(
     *,
     schema: str,
     ins: Mapping[str, str | dg.AssetKey | dg.AssetIn] | None = None,
-    rows: RowPolicy = RowPolicy(),
+    rows: RowPolicy = _DEFAULT_ROWS,
+    write: WriteDisposition | str = WriteDisposition.REPLACE,
     retry: RetryPolicy | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
@@ -82,16 +65,20 @@ def etl_asset(
         schema: First part of the asset key, and the PostgreSQL schema; the second part is the function's name.
         ins: Asset key of each frame parameter whose name does not say it, such as `{"orders": "shop/orders"}`.
         rows: How rows are accounted for.
+        write: How the table changes: "replace", "append" or "merge" by the contract's primary key. Assets that read only what is new
+            append or merge.
         retry: Runs the whole step again on a transient error, through Dagster. Connectors and the writer retry by themselves,
             so this is for functions that call something else.
         options: Everything else that `dagster.asset` takes: `group_name`, `owners`, `tags`, `kinds`, `deps`, `pool`, ...
 
     Raises:
-        ContractDefinitionError: The function has no contract, an input has no asset key, or it is unclear whose rows it carries.
+        ConfigurationError: `write` is unknown.
+        ContractDefinitionError: The function has no contract, a merge no primary key, an input no asset key, or it is unclear whose rows
+            it carries.
     """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        return _Definition(function, schema, dict(ins or {}), rows, retry, options).build()
+        return _Definition(function, schema, dict(ins or {}), rows, retry, {**options, "write": write}).build()
 
     return decorate
 
@@ -121,14 +108,20 @@ class _Definition:
         self.key = dg.AssetKey([schema, str(options.pop("name", function.__name__))])
         self.where = self.key.to_user_string()
         self.rows = rows
+        self.disposition = read_disposition(options.pop("write"), self.where)
         self.retry = retry
         self.options = options
         self.signature = inspect.signature(function)
         self.hints = self._read_hints()
         self.contract = self._returned_contract()
+        if self.disposition is WriteDisposition.MERGE and not self.contract.primary_key:
+            raise ContractDefinitionError(
+                self.where, f"a merge needs a key, and contract {self.contract.name} has none.",
+                'add `metadata = {"primary_key": [...]}` to its Config.',
+            )  # fmt: skip
         self.frames = self._frame_parameters(ins)
         self.carried = self._whose_rows()
-        self.checks = _check_names(self.contract)
+        self.checks = _check_names(self.contract, reads_sources=not self.frames)
 
     def build(self) -> dg.AssetsDefinition:
         options = dict(self.options)
@@ -235,12 +228,14 @@ class _Definition:
             for name in needed:
                 del arguments[name]
             try:
-                yield from self._run(context, arguments, takes_context)
+                yield from self._run(context, arguments, takes_context, io_manager)
                 return
             except _RefusedError as refused:
                 error, details = refused.error, refused.details
             except EtlError as early:
-                nothing = LoadDetails(spec=self.contract.table, counts=RowCounts(read=0), orchestrator=_orchestrator(context))
+                nothing = LoadDetails(
+                    spec=self.contract.table, counts=RowCounts(read=0), orchestrator=_orchestrator(context), disposition=self.disposition
+                )
                 error, details = early, nothing
             if isinstance(io_manager, PostgresIOManager):
                 io_manager.reject(self.key, self.options.get("metadata", {}), context.run.run_id, details, error)
@@ -263,14 +258,14 @@ class _Definition:
         compute.__doc__ = self.function.__doc__
         return compute
 
-    def _run(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool) -> Iterator[Any]:
+    def _run(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool, io_manager: Any) -> Iterator[Any]:
         rows_in = len(arguments[self.carried]) if self.carried is not None else None
         for name in self.frames:
             model = _model_of(self.hints.get(name))
             if model is not None and isinstance(arguments[name], pd.DataFrame):
                 arguments[name] = _as_contract(arguments[name], Contract.of(model), f"{self.where}, input {name}")
         started = time.perf_counter()
-        with open_account() as account:
+        with open_account(functools.partial(self._committed, io_manager)) as account:
             frame = self._call(context, arguments, takes_context)
         if not isinstance(frame, pd.DataFrame):
             raise ContractViolationError(
@@ -278,20 +273,39 @@ class _Definition:
             )
         computed = time.perf_counter()
         split = yield from self._split(frame)
-        read = self._rows_read(account, rows_in, len(frame))
-        counts = RowCounts(read=read, quarantined=len(split.rejected), dropped=account.rows_dropped)
-        details = LoadDetails(spec=self.contract.table, counts=counts, orchestrator=_orchestrator(context), rejected=split.rejected)
-        refusal = self._refusal(split, counts, len(frame))
-        yield from self._check_results(split, refused=refusal is not None)
-        yield self._accounted(counts, len(split.valid))
-        if refusal is not None:
-            raise _RefusedError(refusal, details)
+        verdict = judge(split, account, rows=self.rows, rows_in=rows_in, returned=len(frame), where=self.where)
+        details = LoadDetails(
+            spec=self.contract.table,
+            counts=verdict.counts,
+            orchestrator=_orchestrator(context),
+            rejected=verdict.rejected,
+            disposition=self.disposition,
+            watermarks=account.watermarks,
+        )
+        yield from self._check_results(split, account, refused=verdict.refusal is not None)
+        yield accounted(verdict.counts, len(split.valid))
+        if verdict.refusal is not None:
+            raise _RefusedError(verdict.refusal, details)
+        if account.watermarks and self.disposition is WriteDisposition.REPLACE:
+            raise ContractDefinitionError(
+                self.where, "it reads only what is new, and replace would drop the rows loaded before.",
+                'say write="append", or write="merge" when rows are read again, in etl_asset.',
+            )  # fmt: skip
         metadata = {
             "compute_seconds": round(computed - started, 3),
             "contract_seconds": round(time.perf_counter() - computed, 3),
             **describe(account),
         }
         yield dg.Output(attach(split.valid, details), metadata=metadata)
+
+    def _committed(self, io_manager: Any) -> Mapping[str, Value]:
+        """The watermarks of this asset, read when a connector asks for one."""
+        if not isinstance(io_manager, PostgresIOManager):
+            raise ConfigurationError(
+                self.where, f"watermarks are kept by PostgresIOManager, this asset is stored by {type(io_manager).__name__}.",
+                "read everything, or store the asset in PostgreSQL.",
+            )  # fmt: skip
+        return io_manager.postgres.watermarks(self.where)
 
     def _call(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool) -> Any:
         """The function itself; what it raises by mistake becomes a failure that says where."""
@@ -316,47 +330,9 @@ class _Definition:
         yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
         return split
 
-    def _rows_read(self, account: Account, rows_in: int | None, returned: int) -> int:
-        if self.rows.built:
-            return returned + account.rows_dropped
-        if rows_in is not None:
-            return rows_in
-        # A function without inputs and without connectors makes its rows itself.
-        return account.rows_read if account.reads else returned + account.rows_dropped
-
-    def _refusal(self, split: Split, counts: RowCounts, returned: int) -> EtlError | None:
-        """Why nothing may be written; None when everything is in order."""
-        if counts.read != len(split.valid) + counts.quarantined + counts.dropped:
-            return RowsNotAccountedForError(
-                self.where,
-                f"{counts.read} rows were read, {len(split.valid)} keep the contract, {counts.quarantined} break it, {counts.dropped} were "
-                f"dropped by a declared rule; {counts.read - returned - counts.dropped} are missing without one.",
-                "drop rows with a step of etl_assets.cleaning, or say RowPolicy(built=True) when the function builds new rows.",
-            )
-        broken = split.failed_rules
-        if broken:
-            return ContractViolationError(
-                self.where, f"rows break rules of severity fail: {', '.join(broken)}.", _look_into_quarantine(self.where)
-            )
-        share = counts.quarantined / returned if returned else 0.0
-        if counts.quarantined and (share > self.rows.most_quarantined or not len(split.valid)):
-            return ContractViolationError(
-                self.where,
-                f"{counts.quarantined} of {returned} rows break the contract ({share:.1%}; at most {self.rows.most_quarantined:.1%} may): "
-                f"{_most_broken(split)}.",
-                _look_into_quarantine(self.where),
-            )
-        return None
-
-    def _accounted(self, counts: RowCounts, valid: int) -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(
-            check_name=ROWS_ACCOUNTED_FOR,
-            passed=counts.read == valid + counts.quarantined + counts.dropped,
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={"rows_read": counts.read, "rows_kept": valid, "rows_quarantined": counts.quarantined, "rows_dropped": counts.dropped},
-        )
-
-    def _check_results(self, split: Split, *, refused: bool) -> Iterator[dg.AssetCheckResult]:
+    def _check_results(self, split: Split, account: Account, *, refused: bool) -> Iterator[dg.AssetCheckResult]:
+        if SOURCE_READABLE in self.checks:
+            yield readable(account, refused=refused)
         types = [outcome for outcome in split.outcomes if outcome.rule.kind == "type"]
         if types:
             yield check_result(TYPES_MATCH, types, refused=refused)
@@ -369,11 +345,13 @@ def _orchestrator(context: dg.AssetExecutionContext) -> str:
     return "airflow" if AIRFLOW_TAG in context.run.tags else "dagster"
 
 
-def _check_names(contract: Contract) -> dict[str, str]:
+def _check_names(contract: Contract, *, reads_sources: bool) -> dict[str, str]:
     """One asset check per rule; the type rules of all columns share one."""
     checks = {rule.name: rule.says for rule in contract.rules if rule.kind != "type"}
     if len(checks) < len(contract.rules):
         checks[TYPES_MATCH] = "Every value converts to the type of its column."
+    if reads_sources:
+        checks[SOURCE_READABLE] = "Every row of the source can be read."
     return checks
 
 
@@ -382,19 +360,10 @@ def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.Data
     split = contract.split(frame, where=where)
     if split.rejected:
         raise ContractViolationError(
-            where, f"{len(split.rejected)} stored rows do not keep contract {contract.name}: {_most_broken(split)}.",
+            where, f"{len(split.rejected)} stored rows do not keep contract {contract.name}: {most_broken(split)}.",
             "materialise the upstream asset again.",
         )  # fmt: skip
     return split.valid
-
-
-def _most_broken(split: Split) -> str:
-    broken = sorted((o for o in split.outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
-    return ", ".join(f"{o.rule.name} {o.failed_rows} times (first: {o.samples[0].position}, {o.samples[0].value[:80]})" for o in broken[:3])
-
-
-def _look_into_quarantine(asset: str) -> str:
-    return f"see the failed checks, or SELECT * FROM etl.quarantine WHERE asset = '{asset}' ORDER BY id DESC; the table was left as it was."
 
 
 def _model_of(annotation: Any) -> type[pa.DataFrameModel] | None:

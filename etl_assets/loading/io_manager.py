@@ -23,7 +23,9 @@ from etl_assets.loading.table import (
     RowCounts,
     TableRef,
     TableSpec,
+    WriteDisposition,
 )
+from etl_assets.watermarks import Watermark
 
 _ATTRIBUTE = "etl_assets.load"
 
@@ -37,12 +39,16 @@ class LoadDetails:
         counts: Rows read, quarantined, dropped.
         orchestrator: Who runs the asset, for the load ledger.
         rejected: Rows for the quarantine.
+        disposition: How the table changes.
+        watermarks: How far the sources were read.
     """
 
     spec: TableSpec
     counts: RowCounts
     orchestrator: str = "dagster"
     rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
+    disposition: WriteDisposition = WriteDisposition.REPLACE
+    watermarks: tuple[Watermark, ...] = ()
 
 
 def attach(frame: pd.DataFrame, details: LoadDetails) -> pd.DataFrame:
@@ -52,12 +58,12 @@ def attach(frame: pd.DataFrame, details: LoadDetails) -> pd.DataFrame:
 
 
 class PostgresIOManager(dg.ConfigurableIOManager):
-    """Stores frames as PostgreSQL tables: replaced in one transaction, by binary COPY, with a row in `etl.loads`."""
+    """Stores frames as PostgreSQL tables: in one transaction, by binary COPY, with a row in `etl.loads`."""
 
     postgres: dg.ResourceDependency[PostgresResource]
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Replace the asset's table by the frame and report counts, columns and seconds to the UI."""
+        """Bring the frame into the asset's table and report counts, columns and seconds to the UI."""
         if obj is None:
             return
         asset = context.asset_key.to_user_string() if context.has_asset_key else context.name
@@ -81,7 +87,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         details = obj.attrs.pop(_ATTRIBUTE, None)
         request = self._request(context, details)
         try:
-            result = self.postgres.load(obj, table=request.target.table, schema=request.target.schema, request=request)
+            result = self.postgres.write(obj, request)
         except EtlError as error:
             raise failure(error, asset) from error
         context.add_output_metadata(_metadata(result, request))
@@ -123,6 +129,8 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             spec=details.spec if details else None,
             counts=details.counts if details else None,
             rejected=details.rejected if details else (),
+            disposition=details.disposition if details else WriteDisposition.REPLACE,
+            watermarks=details.watermarks if details else (),
         )
 
 
@@ -181,7 +189,10 @@ def _metadata(result: LoadResult, request: LoadRequest) -> dict[str, Any]:
         "load_seconds": round(result.seconds, 3),
         "rows_per_second": round(result.rows_loaded / result.seconds) if result.seconds else 0,
         "load_id": str(request.identity.load_id),
-        "replaced_by": result.strategy.value if result.strategy else "earlier attempt",
+        "write_disposition": request.disposition.value,
+        **({"replaced_by": result.strategy.value} if result.strategy else {}),
+        **({"found_committed": True} if result.found_committed else {}),
+        **({"watermarks": {mark.source: str(mark.value) for mark in request.watermarks[:50]}} if request.watermarks else {}),
     }
 
 

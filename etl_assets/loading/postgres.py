@@ -3,6 +3,7 @@
 Not here: how a load works (`writer.py`).
 """
 
+import dataclasses
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,13 @@ from pydantic import Field
 from sqlalchemy.engine import Engine
 
 from etl_assets.errors import EtlError
-from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef
-from etl_assets.loading.writer import record_failure, write
+from etl_assets.loading.ledger import read_watermarks
+from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef, WriteDisposition, read_disposition
+from etl_assets.loading.writer import record_failure, spec_of_frame, write
 from etl_assets.postgres.connection import explain_error, make_engine
 from etl_assets.postgres.copy_out import read_query, read_table
 from etl_assets.retry import RetryPolicy
+from etl_assets.watermarks import Value, Watermark
 
 
 class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
@@ -33,23 +36,54 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
     statement_timeout_seconds: float = Field(default=3600.0, description="Longest time of one statement; 0 for no limit.")
     attempts: int = Field(default=4, description="Transactions tried in all, when PostgreSQL is unreachable or asks to retry.")
 
-    def load(self, frame: pd.DataFrame, *, table: str, schema: str = "public", request: LoadRequest | None = None) -> LoadResult:
-        """Replace the rows of a table by a frame, in one transaction with its ledger row.
+    def load(
+        self,
+        frame: pd.DataFrame,
+        *,
+        table: str,
+        schema: str = "public",
+        disposition: WriteDisposition | str = WriteDisposition.REPLACE,
+        primary_key: Sequence[str] = (),
+        watermarks: Mapping[str, Value] | None = None,
+    ) -> LoadResult:
+        """Bring the rows of a frame into a table, in one transaction with its ledger row and watermarks.
 
         Args:
-            frame: The rows; without a contract the columns take the PostgreSQL types of their dtypes.
+            frame: The rows; the columns take the PostgreSQL types of their dtypes.
             table: Name of the table.
             schema: Its schema, made when missing.
-            request: Everything else about the load; None for a plain frame.
+            disposition: "replace", "append" or "merge".
+            primary_key: Key columns; a merge needs them.
+            watermarks: How far sources were read, for the asset `schema/table`: the next `watermarks()` returns them.
 
         Raises:
+            ConfigurationError: The disposition is unknown.
             EtlError: As `writer.write`; the table is then as it was.
         """
-        request = request or LoadRequest(
-            target=TableRef(schema=schema, table=table), identity=LoadIdentity(load_id=uuid.uuid4(), asset=f"{schema}/{table}")
+        asset = f"{schema}/{table}"
+        spec = dataclasses.replace(spec_of_frame(frame, where=asset), primary_key=tuple(primary_key))
+        request = LoadRequest(
+            target=TableRef(schema=schema, table=table),
+            identity=LoadIdentity(load_id=uuid.uuid4(), asset=asset),
+            spec=spec,
+            disposition=read_disposition(disposition, asset),
+            watermarks=tuple(Watermark(source=source, value=value) for source, value in (watermarks or {}).items()),
         )
+        return self.write(frame, request)
+
+    def write(self, frame: pd.DataFrame, request: LoadRequest) -> LoadResult:
+        """Bring rows into a table as a request says; errors as `load`."""
         with self._engine() as engine:
             return write(engine, request, frame, policy=RetryPolicy(attempts=self.attempts))
+
+    def watermarks(self, asset: str) -> dict[str, Value]:
+        """How far each source of an asset such as "raw/orders" has been read and loaded; empty before the first load.
+
+        Raises:
+            EtlError: PostgreSQL cannot be reached or refuses.
+        """
+        with self._engine() as engine:
+            return RetryPolicy(attempts=self.attempts).call(lambda: read_watermarks(engine, asset), doing=f"reading watermarks of {asset}")
 
     def reject(self, request: LoadRequest, error: EtlError) -> None:
         """Record a load that a contract's gate refused, with its rejected rows; the table is not touched."""

@@ -48,6 +48,16 @@ BOOKKEEPING: Final = (
         quarantined_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )""",
     """CREATE INDEX IF NOT EXISTS quarantine_by_asset ON etl.quarantine (asset, quarantined_at)""",
+    """CREATE TABLE IF NOT EXISTS etl.watermarks (
+        asset text NOT NULL,
+        source text NOT NULL,
+        kind text NOT NULL,
+        value text NOT NULL,
+        load_id uuid NOT NULL,
+        committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (asset, source)
+    )""",
+    """COMMENT ON TABLE etl.watermarks IS 'How far each source of an asset has been read; commits with the rows.'""",
     """COMMENT ON TABLE etl.quarantine IS 'Rows that broke a data contract, as they were before conversion, with every rule they broke.'""",
 )
 
@@ -99,6 +109,15 @@ GRANTS_OF_TABLE: Final = """
 """
 
 
+WATERMARKS_OF_ASSET: Final = "SELECT source, kind, value FROM etl.watermarks WHERE asset = %(asset)s"
+
+KEEP_WATERMARKS: Final = """
+    INSERT INTO etl.watermarks (asset, source, kind, value, load_id) VALUES %s
+    ON CONFLICT (asset, source) DO UPDATE
+    SET kind = excluded.kind, value = excluded.value, load_id = excluded.load_id, committed_at = clock_timestamp()
+"""
+
+
 def name_of(table: TableRef) -> sql.Identifier:
     """The quoted name of a table."""
     return sql.Identifier(table.schema, table.table)
@@ -121,6 +140,32 @@ def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
         sql.SQL("ALTER TABLE {} ADD {} ({})").format(name_of(table), sql.SQL(kind), sql.SQL(", ").join(map(sql.Identifier, names)))
         for kind, names in keys
     ]
+
+
+def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Sequence[str]) -> sql.Composed:
+    """MERGE of a temporary table into the target: rows that are the same are not touched."""
+    names = [column.name for column in columns]
+    others = [column for column in columns if column.name not in key]
+    update = sql.SQL("WHEN MATCHED AND ROW({}) IS DISTINCT FROM ROW({}) THEN UPDATE SET {} ").format(
+        _compared(others, "t"),
+        _compared(others, "s"),
+        sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(c.name), sql.Identifier("s", c.name)) for c in others),
+    )
+    return sql.SQL("MERGE INTO {} AS t USING {} AS s ON {} {}WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})").format(
+        name_of(table),
+        sql.Identifier("pg_temp", staging),
+        sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("s", name)) for name in key),
+        update if others else sql.SQL(""),
+        sql.SQL(", ").join(map(sql.Identifier, names)),
+        sql.SQL(", ").join(sql.Identifier("s", name) for name in names),
+    )
+
+
+def _compared(columns: Sequence[ColumnSpec], alias: str) -> sql.Composed:
+    # json and xml have no equality.
+    return sql.SQL(", ").join(
+        sql.SQL("{}::text" if column.type in ("json", "xml") else "{}").format(sql.Identifier(alias, column.name)) for column in columns
+    )
 
 
 def add_comments(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
@@ -146,6 +191,6 @@ def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bo
 
 
 __all__ = [
-    "BOOKKEEPING", "COLUMNS_OF_TABLE", "COMMENT_OF_TABLE", "GRANTS_OF_TABLE", "KEYS_OF_TABLE", "WHAT_WOULD_BE_LOST", "add_comments",
-    "add_keys", "create_table", "grant", "name_of",
+    "BOOKKEEPING", "COLUMNS_OF_TABLE", "COMMENT_OF_TABLE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "KEYS_OF_TABLE", "WATERMARKS_OF_ASSET",
+    "WHAT_WOULD_BE_LOST", "add_comments", "add_keys", "create_table", "grant", "merge", "name_of",
 ]  # fmt: skip

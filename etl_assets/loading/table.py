@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
+from etl_assets.errors import ConfigurationError
+from etl_assets.watermarks import Watermark
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableRef:
@@ -64,6 +67,24 @@ class WriteDisposition(StrEnum):
 
     REPLACE = "replace"
     """The table holds exactly the rows of this load afterwards."""
+    APPEND = "append"
+    """The rows are added; the same load delivered twice adds them once."""
+    MERGE = "merge"
+    """A row replaces the one with its primary key, or is added; rows of other keys stay."""
+
+
+def read_disposition(given: "WriteDisposition | str", where: str) -> WriteDisposition:
+    """The disposition a person named.
+
+    Raises:
+        ConfigurationError: It is unknown; the message lists what is known.
+    """
+    try:
+        return WriteDisposition(given)
+    except ValueError:
+        raise ConfigurationError(
+            where, f"write disposition {given!r} is unknown; known: {[d.value for d in WriteDisposition]}.", "correct it."
+        ) from None
 
 
 class ReplaceStrategy(StrEnum):
@@ -136,6 +157,7 @@ class LoadRequest:
         disposition: How the table changes.
         counts: Rows besides those loaded; None when nobody counted.
         rejected: Rows for the quarantine.
+        watermarks: How far the sources were read.
         identity: Who loads.
     """
 
@@ -145,6 +167,7 @@ class LoadRequest:
     disposition: WriteDisposition = WriteDisposition.REPLACE
     counts: RowCounts | None = None
     rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
+    watermarks: tuple[Watermark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +176,9 @@ class LoadResult:
 
     Attributes:
         target: The table.
-        rows_loaded: Rows stored, as PostgreSQL counted them.
+        rows_loaded: Rows delivered to the table, as PostgreSQL counted them; a merge counts unchanged ones too.
         seconds: Wall time of the transaction that succeeded.
-        strategy: How the replace was carried out.
+        strategy: How a replace was carried out; None for other dispositions.
         columns: Columns of the table as stored.
         committed_at: When the transaction committed, by the server's clock.
         found_committed: True when an earlier attempt had committed and only its answer was lost.
@@ -172,5 +195,5 @@ class LoadResult:
 
 __all__ = [
     "ColumnSpec", "LoadIdentity", "LoadRequest", "LoadResult", "RejectedRow", "ReplaceStrategy", "RowCounts", "TableRef", "TableSpec",
-    "WriteDisposition",
+    "WriteDisposition", "read_disposition",
 ]  # fmt: skip

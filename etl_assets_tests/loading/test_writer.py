@@ -65,7 +65,7 @@ def test_replace_holds_exactly_the_new_rows(postgres: PostgresResource) -> None:
 
 def test_ledger_row_commits_with_the_rows(postgres: PostgresResource, database_url: str) -> None:
     """A successful load leaves one ledger row with its counts."""
-    postgres.load(pd.DataFrame({"x": [1, 2]}), table="one", request=request())
+    postgres.write(pd.DataFrame({"x": [1, 2]}), request())
     ledger = run(database_url, "SELECT status, asset, run_id, rows_read, rows_loaded, rows_quarantined, target_table FROM etl.loads")
     assert ledger == [("succeeded", "public/one", "run", 3, 2, 0, "public.one")]
 
@@ -73,30 +73,30 @@ def test_ledger_row_commits_with_the_rows(postgres: PostgresResource, database_u
 def test_rejected_rows_commit_with_the_rows(postgres: PostgresResource, database_url: str) -> None:
     """Quarantined rows are stored with position, record, rules and message."""
     rejected = RejectedRow(position="x.csv line 3", record='{"x": "é\\u0000"}', rules=("x_type", "x_ge"), message="no\0number")
-    postgres.load(pd.DataFrame({"x": [1]}), table="one", request=request(rejected=(rejected,)))
+    postgres.write(pd.DataFrame({"x": [1]}), request(rejected=(rejected,)))
     stored = run(database_url, "SELECT asset, source_position, record->>'x', rules, message FROM etl.quarantine")
     assert stored == [("public/one", "x.csv line 3", "é\\u0000", ["x_type", "x_ge"], "no\\0number")]
 
 
 def test_failed_load_leaves_the_table(postgres: PostgresResource) -> None:
     """A value that does not fit leaves the rows of the load before."""
-    postgres.load(pd.DataFrame({"x": [7]}), table="one", request=request())
+    postgres.write(pd.DataFrame({"x": [7]}), request())
     with pytest.raises(UnstorableValueError):
-        postgres.load(pd.DataFrame({"x": [1.0, 1.5]}), table="one", request=request())
+        postgres.write(pd.DataFrame({"x": [1.0, 1.5]}), request())
     assert postgres.read_table("one")["x"].tolist() == [7]
 
 
 def test_failed_load_leaves_no_other_table(postgres: PostgresResource, database_url: str) -> None:
     """A load that fails in the middle leaves nothing behind in the schema."""
     with pytest.raises(UnstorableValueError):
-        postgres.load(pd.DataFrame({"x": [1.0, 1.5]}), table="one", request=request())
+        postgres.write(pd.DataFrame({"x": [1.0, 1.5]}), request())
     assert run(database_url, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
 
 
 def test_failed_load_is_in_the_ledger(postgres: PostgresResource, database_url: str) -> None:
     """A failed load leaves a ledger row with class, SQLSTATE and message."""
     with pytest.raises(UnstorableValueError):
-        postgres.load(pd.DataFrame({"x": [1, 1]}), table="one", request=request(primary_key=("x",)))
+        postgres.write(pd.DataFrame({"x": [1, 1]}), request(primary_key=("x",)))
     ((status, error, state, message),) = run(database_url, "SELECT status, error_class, sqlstate, message FROM etl.loads")
     assert (status, error, state) == ("failed", "UnstorableValueError", "23505")
     assert "Next:" in message
@@ -126,13 +126,13 @@ def test_failed_load_is_in_the_ledger(postgres: PostgresResource, database_url: 
 def test_value_that_does_not_fit_is_an_error(postgres: PostgresResource, values: list[Any], type_: str) -> None:
     """What cannot be stored exactly is refused, never rounded, cut or reinterpreted."""
     with pytest.raises(UnstorableValueError):
-        postgres.load(pd.DataFrame({"x": values}), table="one", request=request(type_))
+        postgres.write(pd.DataFrame({"x": values}), request(type_))
 
 
 def test_error_names_column_row_and_value(postgres: PostgresResource) -> None:
     """The error of a value names its column, its row and itself."""
     with pytest.raises(UnstorableValueError, match=r"column x, row 2: '1\.5'"):
-        postgres.load(pd.DataFrame({"x": [1.0, 1.5]}), table="one", request=request())
+        postgres.write(pd.DataFrame({"x": [1.0, 1.5]}), request())
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_error_names_column_row_and_value(postgres: PostgresResource) -> None:
 def test_values_come_back_exactly(postgres: PostgresResource, values: list[Any], type_: str, read: list[Any]) -> None:
     """What was stored is what is read."""
     frame = pd.DataFrame({"x": pd.Series(values, dtype=object if None in values or type_.startswith("numeric") else None)})
-    postgres.load(frame, table="one", request=request(type_))
+    postgres.write(frame, request(type_))
     assert [None if pd.isna(value) is True else value for value in postgres.read_table("one")["x"]] == read
 
 
@@ -249,7 +249,7 @@ def test_keys_and_comments_of_the_contract(postgres: PostgresResource, database_
     spec = TableSpec(columns=(ColumnSpec(name="x", type="bigint", nullable=False, comment="X it is"),), primary_key=("x",), comment="One")
     for _ in range(2):
         load = LoadRequest(target=TableRef(schema="public", table="one"), identity=LoadIdentity(load_id=uuid.uuid4(), asset="a"), spec=spec)
-        postgres.load(pd.DataFrame({"x": [1]}), table="one", request=load)
+        postgres.write(pd.DataFrame({"x": [1]}), load)
     assert run(database_url, "SELECT conname FROM pg_constraint WHERE conrelid = 'one'::regclass AND contype = 'p'") == [("one_pkey",)]
     assert run(database_url, "SELECT obj_description('one'::regclass), col_description('one'::regclass, 1)") == [("One", "X it is")]
 
@@ -257,7 +257,7 @@ def test_keys_and_comments_of_the_contract(postgres: PostgresResource, database_
 def test_same_load_delivered_twice_is_stored_once(postgres: PostgresResource, database_url: str) -> None:
     """A load whose id is in the ledger does nothing when it comes again."""
     load = request(load_id=uuid.uuid4())
-    postgres.load(pd.DataFrame({"x": [1]}), table="one", request=load)
+    postgres.write(pd.DataFrame({"x": [1]}), load)
     assert postgres.load(pd.DataFrame({"x": [2]}), table="one", request=load).found_committed
     assert postgres.read_table("one")["x"].tolist() == [1]
     assert run(database_url, "SELECT count(*) FROM etl.loads") == [(1,)]

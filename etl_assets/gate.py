@@ -1,0 +1,149 @@
+"""The gate before the write: whether the rows of an asset are accounted for, and whether too many of them are wrong.
+
+Not here: which rows break which rule (`contracts.py`), when the gate is asked (`assets.py`).
+"""
+
+import json
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from etl_assets.accounting import Account, UnreadableRow
+from etl_assets.contracts import Split
+from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
+from etl_assets.loading.table import RejectedRow, RowCounts
+from etl_assets.rules import Severity
+
+ROWS_ACCOUNTED_FOR = "rows_accounted_for"
+SOURCE_READABLE = "source_readable"
+_SAMPLES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPolicy:
+    """How the rows of an asset are accounted for, and how many may be quarantined.
+
+    Attributes:
+        carried_from: Parameter whose rows the function carries through; needed when it takes several frames.
+        built: The function builds new rows (a join, an aggregate), so rows read are the rows it returned.
+        most_quarantined: Largest share of rows that may go to the quarantine, 0 to 1; above it nothing is loaded.
+    """
+
+    carried_from: str | None = None
+    built: bool = False
+    most_quarantined: float = 0.1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.most_quarantined, bool) or not 0 <= self.most_quarantined <= 1:
+            raise ContractDefinitionError(
+                "RowPolicy", f"most_quarantined is a share from 0 to 1; given: {self.most_quarantined!r}.", "write 0.4 for 40 %."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the gate says.
+
+    Attributes:
+        counts: Rows read, quarantined, dropped.
+        rejected: Rows for the quarantine: those that break the contract and those that could not be read.
+        refusal: Why nothing may be written; None when everything is in order.
+    """
+
+    counts: RowCounts
+    rejected: tuple[RejectedRow, ...] = field(repr=False)
+    refusal: EtlError | None
+
+
+def judge(split: Split, account: Account, *, rows: RowPolicy, rows_in: int | None, returned: int, where: str) -> Verdict:
+    """Compare the sums and the shares.
+
+    Args:
+        split: The rows by whether they keep the contract.
+        account: What connectors and steps reported.
+        rows: How rows are accounted for.
+        rows_in: Rows of the input whose rows are carried; None when they come from connectors or are built.
+        returned: Rows that the function returned.
+        where: The asset, for errors.
+    """
+    rejected = (*split.rejected, *map(_rejected, account.unreadable))
+    read = _rows_read(account, rows, rows_in, returned)
+    counts = RowCounts(read=read, quarantined=len(rejected), dropped=account.rows_dropped)
+    return Verdict(counts=counts, rejected=rejected, refusal=_refusal(split, account, counts, rows, returned, where))
+
+
+def _rows_read(account: Account, rows: RowPolicy, rows_in: int | None, returned: int) -> int:
+    if rows.built:
+        return returned + account.rows_dropped + len(account.unreadable)
+    if rows_in is not None:
+        return rows_in + len(account.unreadable)
+    # A function without inputs and without connectors makes its rows itself.
+    return account.rows_read if account.reads else returned + account.rows_dropped
+
+
+def _refusal(split: Split, account: Account, counts: RowCounts, rows: RowPolicy, returned: int, where: str) -> EtlError | None:
+    valid, given = len(split.valid), returned + len(account.unreadable)
+    if counts.read != valid + counts.quarantined + counts.dropped:
+        return RowsNotAccountedForError(
+            where,
+            f"{counts.read} rows were read, {valid} keep the contract, {counts.quarantined} go to the quarantine, {counts.dropped} were "
+            f"dropped by a declared rule; {counts.read - given - counts.dropped} are missing without one.",
+            "drop rows with a step of etl_assets.cleaning, or say RowPolicy(built=True) when the function builds new rows.",
+        )
+    broken = split.failed_rules
+    if broken:
+        return ContractViolationError(where, f"rows break rules of severity fail: {', '.join(broken)}.", _look_into_quarantine(where))
+    share = counts.quarantined / given if given else 0.0
+    if counts.quarantined and (share > rows.most_quarantined or not valid):
+        unreadable = account.unreadable
+        cannot = f"{len(unreadable)} cannot be read (first: {unreadable[0].position}, {unreadable[0].says})" if unreadable else ""
+        reasons = ", ".join(filter(None, [most_broken(split), cannot]))
+        return ContractViolationError(
+            where,
+            f"{counts.quarantined} of {given} rows break the contract ({share:.1%}; at most {rows.most_quarantined:.1%} may): {reasons}.",
+            _look_into_quarantine(where),
+        )
+    return None
+
+
+def accounted(counts: RowCounts, valid: int) -> dg.AssetCheckResult:
+    """The check `rows_accounted_for`."""
+    return dg.AssetCheckResult(
+        check_name=ROWS_ACCOUNTED_FOR,
+        passed=counts.read == valid + counts.quarantined + counts.dropped,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"rows_read": counts.read, "rows_kept": valid, "rows_quarantined": counts.quarantined, "rows_dropped": counts.dropped},
+    )
+
+
+def readable(account: Account, *, refused: bool) -> dg.AssetCheckResult:
+    """The check `source_readable`."""
+    rows = account.unreadable
+    sample = [dg.TableRecord({"position": row.position, "value": row.raw[:200], "rule": row.says}) for row in rows[:_SAMPLES]]
+    return dg.AssetCheckResult(
+        check_name=SOURCE_READABLE,
+        passed=not rows,
+        severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "failed_rows": len(rows),
+            "failed_share": round(len(rows) / account.rows_read, 6) if account.rows_read else 0.0,
+            **({"sample": dg.MetadataValue.table(sample)} if sample else {}),
+        },
+    )
+
+
+def most_broken(split: Split) -> str:
+    """The three rules broken most often, each with its first row."""
+    broken = sorted((o for o in split.outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
+    return ", ".join(f"{o.rule.name} {o.failed_rows} times (first: {o.samples[0].position}, {o.samples[0].value[:80]})" for o in broken[:3])
+
+
+def _look_into_quarantine(asset: str) -> str:
+    return f"see the failed checks, or SELECT * FROM etl.quarantine WHERE asset = '{asset}' ORDER BY id DESC; the table was left as it was."
+
+
+def _rejected(row: UnreadableRow) -> RejectedRow:
+    return RejectedRow(position=row.position, record=json.dumps({"raw": row.raw}), rules=(row.rule,), message=row.says)
+
+
+__all__ = ["ROWS_ACCOUNTED_FOR", "SOURCE_READABLE", "RowPolicy", "Verdict", "accounted", "judge", "most_broken", "readable"]

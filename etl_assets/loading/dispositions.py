@@ -1,0 +1,154 @@
+"""How rows reach their table: replace, append, merge, each inside the caller's transaction.
+
+Not here: the transaction and what else commits with it (`writer.py`), the statements (`sql.py`).
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import psycopg2.sql
+
+from etl_assets.errors import DatabaseRefusedError
+from etl_assets.loading import session
+from etl_assets.loading import sql as statements
+from etl_assets.loading.copy import copy_frame
+from etl_assets.loading.table import ColumnSpec, LoadRequest, ReplaceStrategy, TableRef, TableSpec, WriteDisposition
+
+logger = logging.getLogger(__name__)
+
+
+def _append(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[None, int]:
+    columns = _existing_or_new(cursor, request, spec)
+    copy_frame(cursor, statements.name_of(request.target), columns, frame, where=request.identity.asset)
+    return None, len(frame)
+
+
+def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[None, int]:
+    where = request.identity.asset
+    if not spec.primary_key:
+        raise DatabaseRefusedError(
+            where, "a merge needs a primary key, and the contract has none.", 'add `metadata = {"primary_key": [...]}` to its Config.'
+        )
+    columns = _existing_or_new(cursor, request, spec)
+    staging = f"_etl_{secrets.token_hex(8)}"
+    copied = psycopg2.sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+        psycopg2.sql.Identifier(staging),
+        psycopg2.sql.SQL(", ").join(psycopg2.sql.Identifier(column.name) for column in columns),
+        statements.name_of(request.target),
+    )
+    cursor.execute(copied)
+    copy_frame(cursor, psycopg2.sql.Identifier("pg_temp", staging), columns, frame, where=where)
+    cursor.execute(statements.merge(request.target, staging, columns, spec.primary_key))
+    return None, len(frame)
+
+
+def _existing_or_new(cursor: Any, request: LoadRequest, spec: TableSpec) -> list[ColumnSpec]:
+    """The columns of the target, which is made when it is not there, in the order of the rows."""
+    target = request.target
+    existing = session.columns(cursor, target)
+    if existing is None:
+        cursor.execute(statements.create_table(target, spec.columns))
+        for statement in statements.add_keys(target, spec) + statements.add_comments(target, spec):
+            cursor.execute(statement)
+        existing = session.columns(cursor, target) or ()
+    changed = _difference(existing, spec)
+    if changed:
+        raise DatabaseRefusedError(
+            request.identity.asset,
+            f"the table has another shape than the rows ({changed}), and {request.disposition.value} keeps the rows it has.",
+            "alter the table to the shape of the contract, or replace it once.",
+        )
+    by_name = {column.name: column for column in existing}
+    return [by_name[column.name] for column in spec.columns]
+
+
+def _replace(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[ReplaceStrategy, int]:
+    target, where = request.target, request.identity.asset
+    existing = session.columns(cursor, target)
+    if existing is None:
+        _build(cursor, target, spec, frame, where)
+        return ReplaceStrategy.SWAP, len(frame)
+    reasons = session.what_would_be_lost(cursor, target)
+    if reasons:
+        _refuse_other_shape(existing, spec, reasons, where)
+        logger.info("%s: rows are deleted and loaded anew, because a swap would lose: %s", target, ", ".join(reasons))
+        cursor.execute(session.composed("DELETE FROM {}", target))
+        by_name = {column.name: column for column in existing}
+        copy_frame(cursor, statements.name_of(target), [by_name[c.name] for c in spec.columns], frame, where=where)
+        return ReplaceStrategy.DELETE, len(frame)
+    changed = _difference(existing, spec)
+    if changed:
+        logger.warning("%s: the table changes its shape: %s", target, changed)
+    beside = TableRef(schema=target.schema, table=f"_etl_{secrets.token_hex(8)}")
+    _build(cursor, beside, spec, frame, where)
+    _copy_grants(cursor, target, beside)
+    cursor.execute(session.composed("DROP TABLE {}", target))
+    cursor.execute(session.composed("ALTER TABLE {} RENAME TO {name}", beside, name=target.table))
+    _rename_constraints(cursor, target, beside.table)
+    return ReplaceStrategy.SWAP, len(frame)
+
+
+def _build(cursor: Any, table: TableRef, spec: TableSpec, frame: pd.DataFrame, where: str) -> None:
+    """A new table with its rows, then its keys and comments: an index over finished rows is built faster."""
+    cursor.execute(statements.create_table(table, spec.columns))
+    catalog = session.columns(cursor, table) or ()
+    copy_frame(cursor, statements.name_of(table), catalog, frame, where=where)
+    for statement in statements.add_keys(table, spec) + statements.add_comments(table, spec):
+        cursor.execute(statement)
+
+
+def _refuse_other_shape(existing: tuple[ColumnSpec, ...], spec: TableSpec, reasons: list[str], where: str) -> None:
+    changed = _difference(existing, spec)
+    if changed:
+        raise DatabaseRefusedError(
+            where,
+            f"the table has another shape ({changed}) and cannot be replaced as a whole without losing: {', '.join(reasons)}.",
+            "alter the table to the shape of the contract, or drop what depends on it.",
+        )
+
+
+def _difference(existing: tuple[ColumnSpec, ...], spec: TableSpec) -> str:
+    before = {column.name: column.type for column in existing}
+    after = {column.name: column.type for column in spec.columns}
+    changes = [f"-{name} {before[name]}" for name in before if name not in after]
+    changes += [f"+{name} {after[name]}" for name in after if name not in before]
+    changes += [f"{name} {before[name]} -> {after[name]}" for name in after if name in before and before[name] != after[name]]
+    return ", ".join(changes)
+
+
+def _copy_grants(cursor: Any, source: TableRef, target: TableRef) -> None:
+    cursor.execute(statements.GRANTS_OF_TABLE, {"table": session.quoted(cursor, source)})
+    for privilege, grantable, grantee in cursor.fetchall():
+        cursor.execute(statements.grant(target, privilege, grantee, grantable=grantable))
+
+
+def _rename_constraints(cursor: Any, table: TableRef, made_for: str) -> None:
+    """Constraints that PostgreSQL named after the table's first name get the names they would have had."""
+    cursor.execute("SELECT conname::text FROM pg_constraint WHERE conrelid = %s::regclass", (session.quoted(cursor, table),))
+    for (name,) in cursor.fetchall():
+        if name.startswith(made_for):
+            renamed = (table.table + name[len(made_for) :]).encode()[:63].decode(errors="ignore")
+            cursor.execute(session.composed("ALTER TABLE {} RENAME CONSTRAINT {old} TO {new}", table, old=name, new=renamed))
+
+
+_DISPOSITIONS: dict[WriteDisposition, Callable[[Any, LoadRequest, TableSpec, pd.DataFrame], tuple[ReplaceStrategy | None, int]]] = {
+    WriteDisposition.REPLACE: _replace,
+    WriteDisposition.APPEND: _append,
+    WriteDisposition.MERGE: _merge,
+}
+
+
+def apply(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[ReplaceStrategy | None, int]:
+    """Bring the rows into their table as the request's disposition says; how a replace was done, and rows delivered.
+
+    Raises:
+        DatabaseRefusedError: The table has another shape, or a merge has no key.
+        UnstorableValueError: A value does not fit its column exactly.
+    """
+    return _DISPOSITIONS[request.disposition](cursor, request, spec, frame)
+
+
+__all__ = ["apply"]

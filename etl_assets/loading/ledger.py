@@ -1,0 +1,122 @@
+"""Schema `etl`: the load ledger, the quarantine and the watermarks, written in the transaction of their load.
+
+Not here: the rows of the asset's own table (`dispositions.py`).
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg2.extras import execute_values
+from sqlalchemy.engine import Connection, Engine
+
+from etl_assets.errors import EtlError
+from etl_assets.loading import session
+from etl_assets.loading import sql as statements
+from etl_assets.loading.table import LoadRequest, LoadResult, RejectedRow
+from etl_assets.watermarks import Value, from_text, to_text
+
+logger = logging.getLogger(__name__)
+
+
+def read_watermarks(engine: Engine, asset: str) -> dict[str, Value]:
+    """The watermarks committed for an asset, by source; empty before its first load.
+
+    Raises:
+        EtlError: PostgreSQL cannot be reached or refuses, or a stored value cannot be read.
+    """
+    with session.transaction(engine, asset) as connection:
+        cursor = session.cursor(connection)
+        cursor.execute("SELECT to_regclass('etl.watermarks') IS NOT NULL")
+        if not cursor.fetchone()[0]:
+            return {}
+        cursor.execute(statements.WATERMARKS_OF_ASSET, {"asset": asset})
+        return {source: from_text(source, kind, text).value for source, kind, text in cursor.fetchall()}
+
+
+def keep_watermarks(cursor: Any, request: LoadRequest) -> None:
+    identity = request.identity
+    rows = [(identity.asset, mark.source, *to_text(mark), str(identity.load_id)) for mark in request.watermarks]
+    if rows:
+        execute_values(cursor, statements.KEEP_WATERMARKS, rows, page_size=1000)
+
+
+def ensure_bookkeeping(connection: Connection) -> None:
+    cursor = session.cursor(connection)
+    cursor.execute("SELECT to_regclass('etl.loads') IS NOT NULL AND to_regclass('etl.watermarks') IS NOT NULL")
+    if cursor.fetchone()[0]:
+        return
+    # Two first loads at once would collide in the catalog, IF NOT EXISTS or not.
+    session.lock(cursor, "schema etl")
+    for statement in statements.BOOKKEEPING:
+        cursor.execute(statement)
+
+
+def find_committed(cursor: Any, request: LoadRequest) -> LoadResult | None:
+    cursor.execute(
+        "SELECT rows_loaded, seconds, recorded_at FROM etl.loads WHERE load_id = %s AND status = 'succeeded'",
+        (str(request.identity.load_id),),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    logger.warning("%s: load %s had committed already; its answer was lost", request.target, request.identity.load_id)
+    columns = session.columns(cursor, request.target) or ()
+    return LoadResult(
+        target=request.target, rows_loaded=row[0], seconds=row[1], strategy=None, columns=columns, committed_at=row[2], found_committed=True
+    )
+
+
+def record(
+    connection: Connection,
+    request: LoadRequest,
+    *,
+    status: str,
+    rows_loaded: int | None,
+    seconds: float,
+    error: EtlError | None = None,
+    sqlstate: str | None = None,
+) -> Any:
+    identity, counts = request.identity, request.counts
+    row = {
+        "load_id": str(identity.load_id),
+        "status": status,
+        "asset": identity.asset,
+        "partition": identity.partition,
+        "run_id": identity.run_id,
+        "orchestrator": identity.orchestrator,
+        "target_table": str(request.target),
+        "disposition": request.disposition.value,
+        "rows_read": counts.read if counts else rows_loaded,
+        "rows_loaded": rows_loaded,
+        "rows_quarantined": counts.quarantined if counts else 0,
+        "rows_dropped": counts.dropped if counts else 0,
+        "seconds": seconds,
+        "error_class": type(error).__name__ if error else None,
+        "sqlstate": sqlstate,
+        "message": str(error) if error else None,
+    }
+    insert = sa.text(f"INSERT INTO etl.loads ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)}) RETURNING recorded_at")
+    return connection.execute(insert, row).scalar_one()
+
+
+def quarantine(connection: Connection, request: LoadRequest, rejected: Iterable[RejectedRow]) -> None:
+    identity = request.identity
+    load = (str(identity.load_id), identity.asset, identity.partition, identity.run_id)
+    rows = [(*load, row.position, _storable_json(row.record), list(row.rules), row.message.replace("\0", "\\0")) for row in rejected]
+    if rows:
+        execute_values(
+            session.cursor(connection),
+            "INSERT INTO etl.quarantine (load_id, asset, partition, run_id, source_position, record, rules, message) VALUES %s",
+            rows,
+            page_size=1000,
+        )
+
+
+def _storable_json(record: str) -> str:
+    # jsonb cannot hold a NUL character, in any spelling.
+    return record.replace("\\u0000", "\\\\u0000")
+
+
+__all__ = ["ensure_bookkeeping", "find_committed", "keep_watermarks", "quarantine", "read_watermarks", "record"]
