@@ -3,6 +3,7 @@
 Not here: PostgreSQL's types (`postgres/types.py`), conversion between types (`conversion.py`).
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,26 @@ TEXT = pd.StringDtype(na_value=float("nan"))
 """pandas 3's own text: Arrow buffers, NaN for NULL."""
 
 
+def in_tables(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Batches of any size as tables of `rows` rows, the last one of what is left; nothing for no batches."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        while count >= rows:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, rows)
+            rest = table.slice(rows)
+            held, count = rest.to_batches(), rest.num_rows
+    if count:
+        yield pa.Table.from_batches(held)
+
+
 def pandas_dtype(type_: pa.DataType) -> Any:
     """The pandas dtype for an Arrow type with NULLs; None where pandas' own choice is exact."""
+    if pa.types.is_unsigned_integer(type_):
+        return pd.UInt64Dtype() if type_.bit_width == 64 else pd.Int64Dtype()
     if pa.types.is_integer(type_):
         return {16: pd.Int16Dtype(), 32: pd.Int32Dtype(), 64: pd.Int64Dtype()}.get(type_.bit_width, pd.Int64Dtype())
     if pa.types.is_boolean(type_):
@@ -26,6 +45,10 @@ def pandas_dtype(type_: pa.DataType) -> Any:
 
 def arrow_to_series(column: pa.ChunkedArray) -> "pd.Series[Any]":
     """The column as pandas holds it exactly: nullable integers and booleans, `str` text, dates and decimals as objects."""
+    if pa.types.is_unsigned_integer(column.type) and column.type.bit_width < 64:
+        column = column.cast(pa.int64())
+    if pa.types.is_int8(column.type):
+        column = column.cast(pa.int16())
     dtype = pandas_dtype(column.type)
     if dtype is not None:
         return pd.Series(dtype.__from_arrow__(column.combine_chunks()))
@@ -35,4 +58,4 @@ def arrow_to_series(column: pa.ChunkedArray) -> "pd.Series[Any]":
     return series
 
 
-__all__ = ["TEXT", "arrow_to_series", "pandas_dtype"]
+__all__ = ["TEXT", "arrow_to_series", "in_tables", "pandas_dtype"]

@@ -1,36 +1,38 @@
 """Tables and queries of relational databases, with the types of the database.
 
-PostgreSQL is read by `COPY TO STDOUT` (exact and fast), SQLite through SQLAlchemy; other dialects that SQLAlchemy has installed
-take the same plain path. Sessions are read-only where the database can do that.
+    PostgreSQL      COPY TO STDOUT, exact and fast
+    MySQL, MariaDB  PyMySQL, streamed and typed by the result's metadata
+    SQLite          ADBC, or the standard library where a column holds values of several kinds
+    DuckDB          its native client
+    others          whatever SQLAlchemy has a dialect and an installed driver for
 
-Not here: loading.
+Sessions are read-only where the database can do that. Not here: how each database is read (`databases/`), which rows are new
+(`incremental.py`), loading.
 """
 
-import sqlite3
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pandas as pd
-import pyarrow as pa
 import sqlalchemy as sa
 from pydantic import Field
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import URL
 
-from etl_assets.accounting import record_read
-from etl_assets.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    EtlError,
-    SourceFormatError,
-    SourceNotFoundError,
-    SourceUnavailableError,
-)
-from etl_assets.frames import arrow_to_series
-from etl_assets.postgres.connection import create_engine, explain_error, make_engine, normalise_url, redact_url, show_url
-from etl_assets.postgres.copy_out import read_query, refuse_repeated_columns
-from etl_assets.retry import RetryPolicy
+from etl_assets.accounting import committed_watermark, record_read, record_watermark
+from etl_assets.connectors.databases.duckdb import DuckdbDatabase
+from etl_assets.connectors.databases.mysql import MysqlDatabase
+from etl_assets.connectors.databases.plain import PlainDatabase
+from etl_assets.connectors.databases.postgresql import PostgresqlDatabase
+from etl_assets.connectors.databases.session import Database, Session, SessionSettings, Tls
+from etl_assets.connectors.databases.sqlite import SqliteDatabase
+from etl_assets.connectors.incremental import Incremental, Window, highest, without_value
+from etl_assets.connectors.retrying import DATABASE_RETRY, Retry
+from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
+from etl_assets.postgres.connection import normalise_url, show_url
+
+logger = logging.getLogger(__name__)
 
 
 class SqlResource(dg.ConfigurableResource["SqlResource"]):
@@ -40,21 +42,53 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
         description="dialect://user:password@host:port/database; give it as EnvVar, it holds the password.",
         json_schema_extra={"dagster__is_secret": True},
     )
-    application_name: str = Field(default="etl_assets", description="Shown by the server as the client's name (PostgreSQL).")
-    statement_timeout_seconds: float = Field(default=600.0, description="Longest time of one query (PostgreSQL); 0 for no limit.")
-    attempts: int = Field(default=4, description="Calls of one query in all, when the database is unreachable.")
+    application_name: str = Field(default="etl_assets", description="Shown by the server as the client's name.")
+    statement_timeout_seconds: float = Field(default=600.0, description="Longest time of one query; 0 for no limit.")
+    tls: Tls = Field(
+        default="verified_remote",
+        description='"verified_remote" verifies the certificate of a server unless it is on this machine, "verified" always, "unverified" '
+        "never. Options of TLS in the URL come first.",
+    )
+    tls_ca_file: str | None = Field(default=None, description="PEM file of the authorities to trust; None for those of the system.")
+    retry: Retry = Field(default=DATABASE_RETRY, description="How a query is tried again when the database is unreachable.")
 
-    def read_table(self, table: str, *, schema: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """All rows of a table, or of some of its columns; see `read_query` for types and errors."""
-        picked: list[Any] = [sa.column(name) for name in columns] if columns is not None else [sa.text("*")]
-        return self._read(sa.select(*picked).select_from(sa.table(table, schema=schema)), source=f"{schema}.{table}" if schema else table)
+    def read_table(
+        self,
+        table: str,
+        *,
+        schema: str | None = None,
+        columns: Sequence[str] | None = None,
+        incremental: Incremental | None = None,
+        window: Window | None = None,
+    ) -> pd.DataFrame:
+        """The rows of a table, or of some of its columns.
 
-    def read_query(self, query: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """All rows of a query.
+        Args:
+            table: Its name, as it is stored.
+            schema: Its schema; None for the database's default.
+            columns: Names of the columns to read; None for all.
+            incremental: Only rows above the watermark committed with the last load of this asset.
+            window: Only rows inside a window.
+
+        Returns and raises: as `read_query`.
+        """
+        return self._read(self._table(table, schema, columns), incremental, window)
+
+    def read_query(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        incremental: Incremental | None = None,
+        window: Window | None = None,
+    ) -> pd.DataFrame:
+        """The rows of a query.
 
         Args:
             query: One SELECT; parameters written as `:name`.
             parameters: Their values, always bound.
+            incremental: Only rows above the watermark committed with the last load of this asset.
+            window: Only rows inside a window.
 
         Returns:
             One row per row of the query; integers beside NULLs as Int64, numeric as Decimal, text as `str`; RangeIndex.
@@ -62,102 +96,209 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
         Raises:
             SourceUnavailableError, DatabaseUnavailableError: The database is unreachable after all attempts.
             AuthenticationError: The credentials were refused.
-            ConfigurationError: Unknown dialect, host or database; a parameter without value, or a value without parameter.
+            ConfigurationError: Unknown dialect, host or database, a certificate that is not trusted; a parameter without value, or a
+                value without parameter.
             SourceNotFoundError, SourceFormatError, DatabaseRefusedError: The query cannot be answered; the message says why.
         """
+        return self._read(self._query(query, parameters), incremental, window)
+
+    def read_table_batches(
+        self,
+        table: str,
+        *,
+        schema: str | None = None,
+        columns: Sequence[str] | None = None,
+        incremental: Incremental | None = None,
+        window: Window | None = None,
+        rows: int = 50_000,
+    ) -> Iterator[pd.DataFrame]:
+        """The rows of a table in frames of at most `rows` rows, all of the same types; memory does not grow with the table.
+
+        At least one frame comes, an empty one for no rows. A failure before the first frame is tried again; one after it is raised,
+        because rows have been handed out. Otherwise as `read_table`.
+        """
+        return self._read_batches(self._table(table, schema, columns), incremental, window, rows)
+
+    def read_query_batches(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        incremental: Incremental | None = None,
+        window: Window | None = None,
+        rows: int = 50_000,
+    ) -> Iterator[pd.DataFrame]:
+        """The rows of a query in frames, as `read_table_batches` gives them."""
+        return self._read_batches(self._query(query, parameters), incremental, window, rows)
+
+    # -- what is asked for ------------------------------------------------------------------------------------------
+
+    def _table(self, table: str, schema: str | None, columns: Sequence[str] | None) -> "_Source":
+        picked: list[Any] = [sa.column(name) for name in columns] if columns is not None else [sa.text("*")]
+        return _Source(name=f"{schema}.{table}" if schema else table, picked=picked, origin=sa.table(table, schema=schema))
+
+    def _query(self, query: str, parameters: Mapping[str, Any] | None) -> "_Source":
         try:
-            statement = sa.text(query).bindparams(**dict(parameters or {}))
+            text = sa.text(query).bindparams(**dict(parameters or {}))
         except sa.exc.ArgumentError as error:
             raise ConfigurationError("query", f"{error.args[0]}.", "write it as `:name` in the query, or leave out its value.") from error
-        return self._read(statement, source="query")
+        return _Source(name="query", picked=[sa.text("*")], text=text)
 
-    def _read(self, statement: Any, *, source: str) -> pd.DataFrame:
-        url = normalise_url(self.url)
-        where = f"{source} in {show_url(url)}"
-        engine = self._engine(url, where)
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def _read(self, source: "_Source", incremental: Incremental | None, window: Window | None) -> pd.DataFrame:
+        reading = self._reading(source, incremental, window)
 
         def read() -> pd.DataFrame:
-            try:
-                with engine.connect() as connection:
-                    if url.get_backend_name() != "postgresql":
-                        return _read_plain(connection, statement, where)
-                    return _read_postgres(connection, statement, where)
-            except Exception as error:
-                raise _explain(error, url, where) from error
+            with reading.errors(), reading.database.open() as session:
+                (frame,) = session.frames(reading.plan(session), rows=None, where=reading.where)
+                return frame
 
-        try:
-            frame = RetryPolicy(attempts=self.attempts).call(read, doing=f"reading {where}")
-        finally:
-            engine.dispose()
-        record_read(where, len(frame))
+        frame = self.retry.policy().call(read, doing=f"reading {reading.where}")
+        reading.report(len(frame))
         return frame
 
-    def _engine(self, url: URL, where: str) -> Engine:
-        backend = url.get_backend_name()
-        if backend == "postgresql":
-            return make_engine(
-                url, application_name=self.application_name, statement_timeout_seconds=self.statement_timeout_seconds, read_only=True
-            )
-        if backend == "sqlite" and url.database not in (None, "", ":memory:"):
-            file = Path(str(url.database)).absolute()
-            if not file.is_file():
-                # SQLite would make an empty database and then miss the table.
-                raise SourceNotFoundError(where, "there is no such database file.", "correct the path in the URL.")
-            return sa.create_engine(
-                "sqlite://", creator=lambda: sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True), poolclass=sa.NullPool
-            )
-        return create_engine(url, pool_pre_ping=True)
+    def _read_batches(self, source: "_Source", incremental: Incremental | None, window: Window | None, rows: int) -> Iterator[pd.DataFrame]:
+        if rows < 1:
+            raise ConfigurationError(source.name, f"a batch has at least one row; given: rows={rows}.", "correct it.")
+        reading = self._reading(source, incremental, window)
+
+        def batches() -> Iterator[pd.DataFrame]:
+            with reading.errors(), reading.database.open() as session:
+                yield from session.frames(reading.plan(session), rows=rows, where=reading.where)
+
+        def start() -> tuple[pd.DataFrame, Iterator[pd.DataFrame]]:
+            opened = batches()
+            return next(opened), opened
+
+        first, rest = self.retry.policy().call(start, doing=f"reading {reading.where}")
+        return _counted(reading, first, rest)
+
+    def _reading(self, source: "_Source", incremental: Incremental | None, window: Window | None) -> "_Reading":
+        url = normalise_url(self.url)
+        where = f"{source.name} in {show_url(url)}"
+        settings = SessionSettings(
+            application_name=self.application_name,
+            statement_timeout_seconds=self.statement_timeout_seconds,
+            tls=self.tls,
+            tls_ca_file=self.tls_ca_file,
+        )
+        return _Reading(source, _database(url, settings, where), where, incremental, window)
 
 
-def _read_postgres(connection: sa.Connection, statement: Any, where: str) -> pd.DataFrame:
-    compiled = statement.compile(dialect=connection.dialect)
-    try:
-        bound: Mapping[str, Any] = compiled.construct_params(_check=True)
-    except sa.exc.InvalidRequestError as error:
-        raise ConfigurationError(
-            where, f"{error.args[0]}.", "give the parameter a value; a colon that is text is written `\\:`."
-        ) from error
-    # The dialect doubles every % for psycopg2, which undoes it only when there are parameters.
-    text = str(compiled) if bound else str(compiled) % ()
-    return read_query(connection, text, bound or None, where=where)
+class _Source:
+    """A table or a query, and what is picked of it."""
+
+    def __init__(self, *, name: str, picked: list[Any], origin: Any = None, text: Any = None) -> None:
+        self.name = name
+        self._picked = picked
+        self._origin = origin
+        self._text = text
+
+    @property
+    def origin(self) -> Any:
+        """What conditions are put on: the table, or the query as a subquery."""
+        return self._origin if self._text is None else self._text.columns().subquery("source")
+
+    def statement(self, conditions: Sequence[sa.ColumnElement[bool]]) -> Any:
+        """The statement that reads the rows that keep the conditions."""
+        if self._text is not None and not conditions:
+            return self._text
+        return sa.select(*self._picked).select_from(self.origin).where(*conditions)
 
 
-def _read_plain(connection: sa.Connection, statement: Any, where: str) -> pd.DataFrame:
-    result = connection.execute(statement)
-    names = list(result.keys())
-    refuse_repeated_columns(names, where)
-    rows = result.fetchall()
-    return pd.DataFrame(
-        {place: _series([row[place] for row in rows]) for place in range(len(names))}, index=pd.RangeIndex(len(rows))
-    ).set_axis(names, axis=1)
+class _Reading:
+    """One read of a source: which rows, from which database, and how far it got."""
+
+    def __init__(self, source: _Source, database: Database, where: str, incremental: Incremental | None, window: Window | None) -> None:
+        self.database = database
+        self.where = where
+        self._source = source
+        self._incremental = incremental
+        self._window = window
+        self._committed = committed_watermark(self._watermark) if incremental is not None else None
+        self._reached: Any = None
+
+    @property
+    def _watermark(self) -> str:
+        assert self._incremental is not None
+        return self._incremental.name or f"{self._source.name} by {self._incremental.column}"
+
+    def errors(self) -> "_Explained":
+        """A block whose driver errors are this project's."""
+        return _Explained(self.database, self.where)
+
+    def plan(self, session: Session) -> Any:
+        """The statement to run, after a look at how far it reaches."""
+        conditions = [self._window.inside()] if self._window is not None else []
+        incremental = self._incremental
+        if incremental is None:
+            return self._source.statement(conditions)
+        origin, column = self._source.origin, incremental.column
+        if incremental.nulls == "fail":
+            missing = session.value(without_value(origin, column))
+            if missing:
+                raise SourceFormatError(
+                    self.where, f"{missing} rows have no {column}, so no watermark ever reaches them.",
+                    'choose another column, or say nulls="skip" or nulls="include".',
+                )  # fmt: skip
+        lower = incremental.lower(self._committed)
+        above = incremental.above(lower, committed=self._committed is not None)
+        bounded = sa.and_(*conditions, above) if above is not None else (sa.and_(*conditions) if conditions else None)
+        self._reached = session.value(highest(origin, column, bounded, incremental.most_rows))
+        found: sa.ColumnClause[Any] = sa.column(column)
+        new = sa.false() if self._reached is None else sa.and_(found <= self._reached, *([] if above is None else [above]))
+        if incremental.nulls == "include":
+            new = sa.or_(new, found.is_(None))
+        return self._source.statement([*conditions, new])
+
+    def report(self, rows: int) -> None:
+        """Tell the account what was read, and up to where."""
+        record_read(self.where, rows)
+        if self._incremental is None:
+            return
+        reached: Any = self._reached if self._reached is not None else self._committed
+        if self._incremental.lag is not None and self._committed is not None:
+            # What was read again may end below the watermark, which never goes back.
+            reached = max(reached, self._committed)
+        if reached is not None:
+            # Also one that stays: it says that the load only adds.
+            record_watermark(self._watermark, reached)
 
 
-def _series(values: Sequence[Any]) -> pd.Series:
-    """A typed column when all values are of one type, else the values as they are."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int} or kinds == {bool} or kinds == {float} or kinds == {str}:
-        try:
-            array = pa.array(values, type=None if kinds else pa.large_string())
-            return arrow_to_series(pa.chunked_array([array]))
-        except (pa.ArrowInvalid, OverflowError):
-            pass  # an integer beyond 64 bits stays a Python integer
-    return pd.Series(list(values), dtype=object)
+class _Explained:
+    def __init__(self, database: Database, where: str) -> None:
+        self._database = database
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, EtlError):
+            raise self._database.explain(error, self._where) from error
 
 
-def _explain(error: Exception, url: URL, where: str) -> EtlError:
-    if isinstance(error, EtlError):
-        return error
-    if url.get_backend_name() == "postgresql":
-        return explain_error(error, where=where, role="source")
-    said = redact_url(str(getattr(error, "orig", error)).splitlines()[0])
-    lowered = said.lower()
-    if "no such table" in lowered or "doesn't exist" in lowered:
-        return SourceNotFoundError(where, f"{said}.", "correct the name of the table.")
-    if "access denied" in lowered:
-        return AuthenticationError(where, f"{said}.", "check user and password of the URL.")
-    if isinstance(error, sa.exc.OperationalError) and ("locked" in lowered or "connect" in lowered or "gone away" in lowered):
-        return SourceUnavailableError(where, f"{said}.", "check that the database runs and is reachable.")
-    return SourceFormatError(where, f"the query cannot be answered ({said}).", "correct the query or the table.")
+def _counted(reading: _Reading, first: pd.DataFrame, rest: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    count = len(first)
+    yield first
+    for frame in rest:
+        count += len(frame)
+        yield frame
+    reading.report(count)
+
+
+def _database(url: URL, settings: SessionSettings, where: str) -> Database:
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return PostgresqlDatabase(url, settings)
+    if backend in ("mysql", "mariadb"):
+        return MysqlDatabase(url, settings)
+    if backend == "sqlite":
+        return SqliteDatabase(url, where)
+    if backend == "duckdb":
+        return DuckdbDatabase(url, where)
+    return PlainDatabase(url)
 
 
 __all__ = ["SqlResource"]

@@ -5,52 +5,92 @@ time zone keeps its instant (as UTC). NULL and NaN of a float column both read a
 does not know come as PostgreSQL's own text.
 """
 
-import tempfile
-from collections.abc import Mapping, Sequence
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
 import pandas as pd
+import psycopg2
 import pyarrow as pa
 import pyarrow.csv
 from psycopg2 import sql
 from sqlalchemy.engine import Connection
 
 from etl_assets.errors import SourceFormatError
-from etl_assets.frames import arrow_to_series
+from etl_assets.frames import arrow_to_series, in_tables
 from etl_assets.postgres.types import arrow_type_for_reading
 
-_SPOOL_BYTES = 256 * 2**20
+_BUFFER_BYTES = 2**20
 
 
 def read_query(connection: Connection, query: str, parameters: Mapping[str, Any] | None = None, *, where: str) -> pd.DataFrame:
-    """All rows of a query.
+    """All rows of a query in one frame; see `stream_query`."""
+    (frame,) = stream_query(connection, query, parameters, rows=None, where=where)
+    return frame
+
+
+def stream_query(
+    connection: Connection, query: str, parameters: Mapping[str, Any] | None = None, *, rows: int | None, where: str
+) -> Iterator[pd.DataFrame]:
+    """The rows of a query, frame by frame, as the server sends them: memory does not grow with their number.
 
     Args:
-        connection: A SQLAlchemy connection on psycopg2; its transaction and snapshot are used.
+        connection: A SQLAlchemy connection on psycopg2; its transaction and snapshot are used, and nothing else until the end.
         query: One SELECT; parameters written as `%(name)s`. Without parameters `%` stands for itself.
         parameters: Bound values.
+        rows: Rows of a frame at most; None for all rows in one frame.
         where: Asset or source, for errors.
 
-    Returns:
-        One row per row of the query, its columns in order; RangeIndex.
+    Yields:
+        One row per row of the query, its columns in order; RangeIndex. At least one frame, an empty one for no rows.
 
     Raises:
         SourceFormatError: Two columns share a name, or a value lies outside what Arrow can hold (a date before year 1, infinity).
-        sqlalchemy.exc.DBAPIError, psycopg2.Error: The server refused the query.
+        sqlalchemy.exc.DBAPIError, psycopg2.Error: The server refused the query, or the connection broke.
     """
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor:
         bound = cursor.mogrify(query, parameters).decode(driver.encoding) if parameters else query
         types = _column_types(connection, bound)
         refuse_repeated_columns([name for name, _ in types], where)
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as file:
-            # The line break ends a comment in the last line.
-            # Every value quoted, so that an unquoted empty field is NULL and a quoted one is ''.
-            cursor.copy_expert(f"COPY ({bound}\n) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE *)", file)
-            file.seek(0)
-            table = _parse(file, types, where)
-    return _to_frame(table, types)
+        # The line break ends a comment in the last line.
+        # Every value quoted, so that an unquoted empty field is NULL and a quoted one is ''.
+        with _copied(cursor, f"COPY ({bound}\n) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE *)") as file:
+            for table in _parse(file, types, rows, where):
+                yield _to_frame(table, types)
+
+
+@contextmanager
+def _copied(cursor: Any, statement: str) -> Iterator[Any]:
+    """What COPY sends, as a file: a thread writes into a pipe what the block reads.
+
+    The database's error comes first: a broken COPY looks like an early end to the reader.
+    """
+    reading, writing = os.pipe()
+    raised: list[BaseException] = []
+
+    def copy() -> None:
+        try:
+            with os.fdopen(writing, "wb", buffering=_BUFFER_BYTES) as sink:
+                cursor.copy_expert(statement, sink)
+        except BaseException as error:  # handed to the reading thread below
+            raised.append(error)
+
+    thread = threading.Thread(target=copy, name="copy to stdout", daemon=True)
+    thread.start()
+    left_early = True
+    try:
+        with os.fdopen(reading, "rb", buffering=_BUFFER_BYTES) as file:
+            yield file
+            left_early = bool(file.read(1))
+    finally:
+        # The reading end is closed by now: a COPY that is still running breaks off at its next write.
+        thread.join()
+        if raised and (isinstance(raised[0], psycopg2.Error) or not left_early):
+            raise raised[0]
 
 
 def refuse_repeated_columns(names: Sequence[str], where: str) -> None:
@@ -87,25 +127,26 @@ def _modifier(column: Any) -> int:
     return -1
 
 
-def _parse(file: Any, types: Sequence[tuple[str, str]], where: str) -> pa.Table:
+def _parse(file: Any, types: Sequence[tuple[str, str]], rows: int | None, where: str) -> Iterator[pa.Table]:
     names = [name for name, _ in types]
-    if file.read(1) == b"" or not names:
-        return pa.table({name: pa.array([], arrow_type_for_reading(type_name)) for name, type_name in types})
-    file.seek(0)
+    if not names or not file.peek(1):
+        yield pa.table({name: pa.array([], arrow_type_for_reading(type_name)) for name, type_name in types})
+        return
+    read = pyarrow.csv.ReadOptions(column_names=names, block_size=8 * 2**20 if rows is None else 2**20)
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1)
+    convert = pyarrow.csv.ConvertOptions(
+        column_types={name: arrow_type_for_reading(type_name) for name, type_name in types},
+        null_values=[""],
+        quoted_strings_can_be_null=False,
+        strings_can_be_null=True,
+        true_values=["t"],
+        false_values=["f"],
+    )
     try:
-        return pyarrow.csv.read_csv(
-            file,
-            read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=8 * 2**20),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types={name: arrow_type_for_reading(type_name) for name, type_name in types},
-                null_values=[""],
-                quoted_strings_can_be_null=False,
-                strings_can_be_null=True,
-                true_values=["t"],
-                false_values=["f"],
-            ),
-        )
+        if rows is None:
+            yield pyarrow.csv.read_csv(file, read, parse, convert)
+        else:
+            yield from in_tables(pyarrow.csv.open_csv(file, read, parse, convert), rows)
     except pa.ArrowInvalid as error:
         raise SourceFormatError(
             where, f"a value cannot be held exactly ({error}).", "select that column cast to text, as in `SELECT valid_to::text`."
@@ -132,4 +173,4 @@ def read_table(connection: Connection, schema: str, table: str, columns: Sequenc
     return read_query(connection, query.as_string(driver), where=where)
 
 
-__all__ = ["read_query", "read_table", "refuse_repeated_columns"]
+__all__ = ["read_query", "read_table", "refuse_repeated_columns", "stream_query"]

@@ -258,7 +258,7 @@ def test_same_load_delivered_twice_is_stored_once(postgres: PostgresResource, da
     """A load whose id is in the ledger does nothing when it comes again."""
     load = request(load_id=uuid.uuid4())
     postgres.write(pd.DataFrame({"x": [1]}), load)
-    assert postgres.load(pd.DataFrame({"x": [2]}), table="one", request=load).found_committed
+    assert postgres.write(pd.DataFrame({"x": [2]}), load).found_committed
     assert postgres.read_table("one")["x"].tolist() == [1]
     assert run(database_url, "SELECT count(*) FROM etl.loads") == [(1,)]
 
