@@ -105,6 +105,7 @@ class Account:
         steps: Cleaning steps.
         unreadable: Rows that could not be read.
         reached: Watermarks that shall commit with the rows.
+        only_new: A connector left out what earlier loads brought, so the rows are to be added, not to replace.
     """
 
     committed: Callable[[], Mapping[str, Value]] = _nothing_committed
@@ -112,6 +113,7 @@ class Account:
     steps: list[StepReport] = field(default_factory=list)
     unreadable: list[UnreadableRow] = field(default_factory=list)
     reached: dict[str, Value] = field(default_factory=dict)
+    only_new: bool = False
 
     @property
     def rows_read(self) -> int:
@@ -179,10 +181,16 @@ def record_unreadable(rows: Sequence[UnreadableRow]) -> None:
         )  # fmt: skip
 
 
-def committed_watermark(source: str) -> Value | None:
-    """The watermark of a source that was committed with an earlier load; None before the first, and where nobody listens."""
+def committed_watermarks() -> Mapping[str, Value]:
+    """The watermarks committed with earlier loads, by source; none before the first, and where nobody listens.
+
+    Asking means that only what is new is read.
+    """
     account = _current.get()
-    return None if account is None else account.committed().get(source)
+    if account is None:
+        return {}
+    account.only_new = True
+    return account.committed()
 
 
 def record_watermark(source: str, value: Value) -> None:
@@ -200,6 +208,6 @@ def record_watermark(source: str, value: Value) -> None:
 
 
 __all__ = [
-    "SOURCE_POSITION", "Account", "Change", "Read", "StepReport", "UnreadableRow", "committed_watermark", "open_account", "record_read",
+    "SOURCE_POSITION", "Account", "Change", "Read", "StepReport", "UnreadableRow", "committed_watermarks", "open_account", "record_read",
     "record_step", "record_unreadable", "record_watermark",
 ]  # fmt: skip

@@ -286,7 +286,7 @@ class _Definition:
         yield accounted(verdict.counts, len(split.valid))
         if verdict.refusal is not None:
             raise _RefusedError(verdict.refusal, details)
-        if account.watermarks and self.disposition is WriteDisposition.REPLACE:
+        if account.only_new and self.disposition is WriteDisposition.REPLACE:
             raise ContractDefinitionError(
                 self.where, "it reads only what is new, and replace would drop the rows loaded before.",
                 'say write="append", or write="merge" when rows are read again, in etl_asset.',

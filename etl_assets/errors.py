@@ -3,11 +3,13 @@
     EtlError
     ├── TransientError              the same call may succeed later: retried under the RetryPolicy in force
     │   ├── SourceUnavailableError      a source does not answer
+    │   │   └── RateLimitedError            a source asks to be asked less often
     │   └── DatabaseUnavailableError    PostgreSQL is unreachable, restarting, overloaded or chose us as a deadlock victim
     ├── PermanentError              a person must change something first: never retried
     │   ├── ConfigurationError          a setting is missing or wrong
     │   ├── AuthenticationError         credentials were refused
     │   ├── SourceNotFoundError         file, sheet, table or endpoint does not exist
+    │   ├── OutcomeUnknownError         a request that may not be repeated failed after it was sent
     │   ├── SourceFormatError           the source answers, but not in the declared format
     │   ├── ContractDefinitionError     a contract or an asset is declared in a way that cannot work
     │   ├── DatabaseRefusedError        PostgreSQL refused a statement
@@ -58,6 +60,10 @@ class SourceUnavailableError(TransientError):
     """A source does not answer, or asks to come back later."""
 
 
+class RateLimitedError(SourceUnavailableError):
+    """A source asks to be asked less often."""
+
+
 class DatabaseUnavailableError(TransientError):
     """PostgreSQL is unreachable, restarting, overloaded, or ended the transaction to resolve a conflict."""
 
@@ -76,6 +82,10 @@ class AuthenticationError(PermanentError):
 
 class SourceNotFoundError(PermanentError):
     """The file, sheet, table or endpoint does not exist."""
+
+
+class OutcomeUnknownError(PermanentError):
+    """A request that may not be repeated failed after it was sent: it may have been carried out."""
 
 
 class SourceFormatError(PermanentError):
@@ -125,7 +135,9 @@ __all__ = [
     "DatabaseUnavailableError",
     "EtlError",
     "LocalServerError",
+    "OutcomeUnknownError",
     "PermanentError",
+    "RateLimitedError",
     "RowsNotAccountedForError",
     "SourceFormatError",
     "SourceNotFoundError",

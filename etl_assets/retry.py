@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import tenacity
 
-from etl_assets.errors import TransientError
+from etl_assets.errors import EtlError, RateLimitedError, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class RetryPolicy:
         multiplier: Factor by which that upper end grows with each attempt.
         maximum_seconds: The upper end never grows beyond this.
         jitter: Draw the wait between zero and the upper end, so that many callers do not return at once.
+        retry_on: Classes of errors that are tried again; everything else is raised at once.
     """
 
     attempts: int = 4
@@ -40,6 +41,7 @@ class RetryPolicy:
     multiplier: float = 2.0
     maximum_seconds: float = 30.0
     jitter: bool = True
+    retry_on: tuple[type[EtlError], ...] = (TransientError,)
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -74,7 +76,7 @@ class RetryPolicy:
             return max(drawn(state), asked or 0.0)
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
+            retry=tenacity.retry_if_exception_type(self.retry_on),
             stop=tenacity.stop_after_attempt(self.attempts) | tenacity.stop_before_delay(self.deadline_seconds),
             wait=wait,
             before_sleep=lambda state: _log_wait(state, doing, self.attempts),
@@ -92,6 +94,9 @@ class RetryPolicy:
 def _log_wait(state: tenacity.RetryCallState, doing: str, attempts: int) -> None:
     error = state.outcome.exception() if state.outcome else None
     wait = state.next_action.sleep if state.next_action else 0.0
+    if isinstance(error, RateLimitedError):
+        logger.warning("%s: rate limited, waiting %.0f s", doing, wait)
+        return
     logger.warning("%s: attempt %d of %d failed (%s); waiting %.1f s", doing, state.attempt_number, attempts, error, wait)
 
 

@@ -12,7 +12,7 @@ import jmespath
 import jmespath.exceptions
 import pandas as pd
 
-from etl_assets.accounting import SOURCE_POSITION
+from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT
 
@@ -77,6 +77,55 @@ def select_records(document: Any, path: str | None, *, where: str) -> list[Mappi
     return found
 
 
+def parse_json_lines(lines: Iterable[tuple[int, str]], *, where: str) -> tuple[list[Mapping[str, Any]], list[int], list[UnreadableRow]]:
+    """Objects of JSON lines, the number of the line of each, and the lines that hold none; blank lines are nothing.
+
+    Args:
+        lines: Number and text of each line.
+        where: Name of the source, for positions.
+    """
+    found: list[Mapping[str, Any]] = []
+    numbers: list[int] = []
+    broken: list[UnreadableRow] = []
+    for number, line in lines:
+        if not line.strip():
+            continue
+        place = f"{where} line {number}"
+        try:
+            record = parse_json(line, where=place)
+            if not isinstance(record, Mapping):
+                raise SourceFormatError(place, f"this is a {type(record).__name__}, not an object.", "")
+            _row(record, place)
+        except SourceFormatError as error:
+            broken.append(UnreadableRow(position=place, raw=line.rstrip("\r\n"), rule="json", says=error.cause.rstrip(".")))
+            continue
+        found.append(record)
+        numbers.append(number)
+    return found, numbers, broken
+
+
+def flatten(record: Mapping[str, Any], separator: str, *, where: str) -> dict[str, Any]:
+    """The record with nested objects as columns of their own, named by their path; lists and empty objects stay values.
+
+    Raises:
+        SourceFormatError: Two paths give the same name.
+    """
+    flat: dict[str, Any] = {}
+
+    def add(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, item in value.items():
+                add(f"{prefix}{separator}{name}", item)
+            return
+        if prefix in flat:
+            raise SourceFormatError(where, f"two nested values are both named {prefix!r}.", "choose another separator, or do not flatten.")
+        flat[prefix] = value
+
+    for name, value in record.items():
+        add(name, value)
+    return flat
+
+
 def frame_of_text(records: Sequence[Mapping[str, Any]], positions: Iterable[str]) -> pd.DataFrame:
     """One row per record, one text column per key in order of first appearance, and `source_position`.
 
@@ -133,4 +182,4 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-__all__ = ["frame_of_text", "parse_json", "refuse_reserved", "select_records"]
+__all__ = ["flatten", "frame_of_text", "parse_json", "parse_json_lines", "refuse_reserved", "select", "select_records"]

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy.engine import URL
 
-from etl_assets.accounting import committed_watermark, record_read, record_watermark
+from etl_assets.accounting import committed_watermarks, record_read, record_watermark
 from etl_assets.connectors.databases.duckdb import DuckdbDatabase
 from etl_assets.connectors.databases.mysql import MysqlDatabase
 from etl_assets.connectors.databases.plain import PlainDatabase
@@ -216,7 +216,7 @@ class _Reading:
         self._source = source
         self._incremental = incremental
         self._window = window
-        self._committed = committed_watermark(self._watermark) if incremental is not None else None
+        self._committed = committed_watermarks().get(self._watermark) if incremental is not None else None
         self._reached: Any = None
 
     @property
@@ -262,7 +262,6 @@ class _Reading:
             # What was read again may end below the watermark, which never goes back.
             reached = max(reached, self._committed)
         if reached is not None:
-            # Also one that stays: it says that the load only adds.
             record_watermark(self._watermark, reached)
 
 

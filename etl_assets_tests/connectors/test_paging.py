@@ -13,7 +13,8 @@ import pytest
 
 from etl_assets.connectors.credentials import ApiKey, BasicAuth, BearerToken, NoAuth
 from etl_assets.connectors.paging import BodyCursor, HeaderCursor, LinkHeader, NextUrl, Offset, PageNumber, Paginator, SinglePage
-from etl_assets.connectors.rest import RestResource
+from etl_assets.connectors.rest import Endpoint, RestResource
+from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.errors import AuthenticationError, ConfigurationError, SourceFormatError, SourceUnavailableError
 
 ROWS = [{"id": number} for number in range(1, 8)]
@@ -119,34 +120,36 @@ def by_next_url(path: str, query: Asked, headers: Mapping[str, str]) -> Reply:
 )
 def test_every_record_comes_once(serve: Callable[..., Api], reply: Any, pages: Paginator) -> None:
     """All records of all pages come, in order and once each."""
-    frame = RestResource(base_url=serve(reply).url).read("rows", records="rows", pages=pages)
+    frame = RestResource(base_url=serve(reply).url).read(Endpoint("rows", records="rows", pages=pages))
     assert frame["id"].tolist() == [str(row["id"]) for row in ROWS]
 
 
 def test_single_page(serve: Callable[..., Api]) -> None:
     """Without a paginator one request is made."""
     api = serve(by_next_url)
-    assert len(RestResource(base_url=api.url).read("rows", records="rows", pages=SinglePage())) == SIZE
+    assert len(RestResource(base_url=api.url).read(Endpoint("rows", records="rows", pages=SinglePage()))) == SIZE
     assert api.asked == ["/rows"]
 
 
 def test_total_pages_saves_the_last_request(serve: Callable[..., Api]) -> None:
     """When the body says how many pages there are, no more are asked for."""
     api = serve(by_number)
-    RestResource(base_url=api.url).read("rows", records="rows", pages=PageNumber(total_pages="meta.pages"))
+    RestResource(base_url=api.url).read(Endpoint("rows", records="rows", pages=PageNumber(total_pages="meta.pages")))
     assert len(api.asked) == 3
 
 
 def test_parameters_go_with_every_page(serve: Callable[..., Api]) -> None:
     """Parameters of the reading are sent with every page that is asked for by parameters."""
     api = serve(by_offset)
-    RestResource(base_url=api.url).read("rows", parameters={"year": 2013}, records="rows", pages=Offset(limit=SIZE))
+    RestResource(base_url=api.url).read(Endpoint("rows", parameters={"year": 2013}, records="rows", pages=Offset(limit=SIZE)))
     assert [asked.count("year=2013") for asked in api.asked] == [1, 1, 1]
 
 
 def test_total_by_path(serve: Callable[..., Api]) -> None:
     """The announced number of records may lie anywhere in the body."""
-    frame = RestResource(base_url=serve(by_number).url).read("rows", records="rows", pages=PageNumber(size=SIZE), total="meta.total")
+    frame = RestResource(base_url=serve(by_number).url).read(
+        Endpoint("rows", records="rows", pages=PageNumber(size=SIZE), total="meta.total")
+    )
     assert len(frame) == 7
 
 
@@ -154,7 +157,7 @@ def test_server_that_ignores_the_page_number(serve: Callable[..., Api]) -> None:
     """A server that gives the same page whatever is asked is noticed at the second one."""
     api = serve(lambda path, query, headers: (200, ROWS[:SIZE], {}))
     with pytest.raises(SourceFormatError, match="pages 1 and 2 hold the same records"):
-        RestResource(base_url=api.url).read("rows", pages=PageNumber(size=SIZE))
+        RestResource(base_url=api.url).read(Endpoint("rows", pages=PageNumber(size=SIZE)))
 
 
 def test_cursor_that_comes_back(serve: Callable[..., Api]) -> None:
@@ -162,14 +165,14 @@ def test_cursor_that_comes_back(serve: Callable[..., Api]) -> None:
     answers = iter(range(100))
     api = serve(lambda path, query, headers: (200, {"rows": [{"id": next(answers)}], "next": "same"}, {}))
     with pytest.raises(SourceFormatError, match="leads back"):
-        RestResource(base_url=api.url).read("rows", records="rows", pages=BodyCursor(path="next"))
+        RestResource(base_url=api.url).read(Endpoint("rows", records="rows", pages=BodyCursor(path="next")))
 
 
 @pytest.mark.parametrize("pages", [NextUrl(path="a["), BodyCursor(path="]")])
 def test_path_that_is_none(serve: Callable[..., Api], pages: Paginator) -> None:
     """A path that is no JMESPath expression is a configuration error."""
     with pytest.raises(ConfigurationError, match="no JMESPath expression"):
-        RestResource(base_url=serve(by_next_url).url).read("rows", records="rows", pages=pages)
+        RestResource(base_url=serve(by_next_url).url).read(Endpoint("rows", records="rows", pages=pages))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,7 @@ def test_credentials_go_with_every_page(serve: Callable[..., Api], auth: Any, he
         seen.append(headers.get(header))
         return by_next_url(path, query, headers)
 
-    RestResource(base_url=serve(reply).url, auth=auth).read("rows", records="rows", pages=NextUrl(path="links.next"))
+    RestResource(base_url=serve(reply).url, auth=auth).read(Endpoint("rows", records="rows", pages=NextUrl(path="links.next")))
     assert seen == [value] * 3
 
 
@@ -199,7 +202,7 @@ def test_key_in_the_query(serve: Callable[..., Api]) -> None:
     """An API key can be a query parameter, beside others, on every page."""
     api = serve(by_next_url)
     key = ApiKey(name="key", value="se same&", place="query")
-    frame = RestResource(base_url=api.url, auth=key).read("rows", records="rows", pages=NextUrl(path="links.next"))
+    frame = RestResource(base_url=api.url, auth=key).read(Endpoint("rows", records="rows", pages=NextUrl(path="links.next")))
     assert [asked.count("key=se+same%26") for asked in api.asked] == [1, 1, 1]
     assert "same" not in " ".join(frame["source_position"])
 
@@ -209,7 +212,7 @@ def test_key_stays_at_home(serve: Callable[..., Api]) -> None:
     foreign = serve(by_next_url)
     home = serve(lambda path, query, headers: (200, {"rows": [{"id": 1}], "next": f"{foreign.url}rows"}, {}))
     with pytest.raises(SourceFormatError, match="another origin"):
-        RestResource(base_url=home.url, auth=ApiKey(value="sesame")).read("rows", records="rows", pages=NextUrl(path="next"))
+        RestResource(base_url=home.url, auth=ApiKey(value="sesame")).read(Endpoint("rows", records="rows", pages=NextUrl(path="next")))
     assert foreign.asked == []
 
 
@@ -261,7 +264,7 @@ def test_wait_of_nothing_is_no_wish(serve: Callable[..., Api], value: str) -> No
     """Retry-After of zero, of the past, or of no sense leaves the waiting to the policy."""
     api = serve(lambda path, query, headers: (503, b"", {"Retry-After": value}))
     with pytest.raises(SourceUnavailableError) as caught:
-        RestResource(base_url=api.url, attempts=1).read("rows")
+        RestResource(base_url=api.url, retry=NO_RETRY).read("rows")
     assert caught.value.retry_after_seconds is None
 
 

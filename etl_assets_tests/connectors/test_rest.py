@@ -16,7 +16,8 @@ import pytest
 
 from etl_assets.accounting import SOURCE_POSITION, Read, open_account
 from etl_assets.connectors.paging import NextUrl
-from etl_assets.connectors.rest import RestResource
+from etl_assets.connectors.rest import Endpoint, RestResource
+from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -117,7 +118,7 @@ def other() -> Iterator[Server]:
 @pytest.fixture
 def api(server: Server) -> RestResource:
     """The server as a resource that does not retry."""
-    return RestResource(base_url=server.origin, timeout_seconds=5, attempts=1)
+    return RestResource(base_url=server.origin, timeout_seconds=5, retry=NO_RETRY)
 
 
 def refused_port() -> int:
@@ -147,19 +148,19 @@ def planes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestResource]:
         connection.execute("CREATE TABLE planes (tailnum TEXT PRIMARY KEY, year INTEGER, maker TEXT)")
         connection.executemany("INSERT INTO planes VALUES (?, ?, ?)", PLANES)
     with serve_planes(folder / "planes.db", folder / "datasette.log") as base_url:
-        yield RestResource(base_url=base_url, attempts=1)
+        yield RestResource(base_url=base_url, retry=NO_RETRY)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100], ids="{} rows a page".format)
 def test_all_pages_are_read(planes: RestResource, size: int) -> None:
     """All records come, once and in order, whatever the size of a page."""
-    frame = planes.read("planes.json", parameters={"_shape": "objects", "_size": size}, **DATASETTE)
+    frame = planes.read(Endpoint("planes.json", parameters={"_shape": "objects", "_size": size}, **DATASETTE))
     assert rows_of(frame) == [[tail, None if year is None else str(year), maker] for tail, year, maker in PLANES]
 
 
 def test_positions_count_pages_and_records(planes: RestResource) -> None:
     """A position names the endpoint, the page and the record on it, both counted from 1."""
-    frame = planes.read("planes.json", parameters={"_shape": "objects", "_size": 2}, **DATASETTE)
+    frame = planes.read(Endpoint("planes.json", parameters={"_shape": "objects", "_size": 2}, **DATASETTE))
     assert frame[SOURCE_POSITION].tolist() == [
         "planes.json page 1 record 1", "planes.json page 1 record 2", "planes.json page 2 record 1",
         "planes.json page 2 record 2", "planes.json page 3 record 1",
@@ -168,24 +169,24 @@ def test_positions_count_pages_and_records(planes: RestResource) -> None:
 
 def test_without_a_next_key_one_page_is_read(planes: RestResource) -> None:
     """Without a paginator the first page is everything."""
-    assert len(planes.read("planes.json", parameters={"_shape": "objects", "_size": 2}, records="rows")) == 2
+    assert len(planes.read(Endpoint("planes.json", parameters={"_shape": "objects", "_size": 2}, records="rows"))) == 2
 
 
 def test_records_are_reported_once(planes: RestResource) -> None:
     """One read with the records of all pages reaches the account."""
     with open_account() as account:
-        planes.read("planes.json", parameters={"_shape": "objects", "_size": 2}, **DATASETTE)
+        planes.read(Endpoint("planes.json", parameters={"_shape": "objects", "_size": 2}, **DATASETTE))
     assert account.reads == [Read(source=f"{planes.base_url}planes.json", rows=5)]
 
 
 def test_a_body_that_is_the_list_is_read(planes: RestResource) -> None:
     """Without `records` the body is the list."""
-    assert len(planes.read("planes.json", parameters={"_shape": "array", "_size": 100})) == 5
+    assert len(planes.read(Endpoint("planes.json", parameters={"_shape": "array", "_size": 100}))) == 5
 
 
 def test_parameters_are_escaped(planes: RestResource) -> None:
     """A parameter value reaches the server as it is, whatever characters it holds."""
-    frame = planes.read("planes.json", parameters={"_shape": "objects", "maker__exact": "A&B=ü %"}, records="rows")
+    frame = planes.read(Endpoint("planes.json", parameters={"_shape": "objects", "maker__exact": "A&B=ü %"}, records="rows"))
     assert len(frame) == 0
 
 
@@ -209,14 +210,14 @@ def test_a_next_link_may_be_relative(server: Server, api: RestResource, link: st
     """A next link is taken relative to its page, or as the full address it is."""
     server.answer_json("/rows", {"data": [{"a": 1}], "next": link.replace("{origin}", server.origin)})
     server.answer_json("/rows?page=2", {"data": [{"a": 2}], "next": None})
-    assert rows_of(api.read("rows", records="data", pages=NextUrl(path="next"))) == [["1"], ["2"]]
+    assert rows_of(api.read(Endpoint("rows", records="data", pages=NextUrl(path="next")))) == [["1"], ["2"]]
 
 
 def test_parameters_go_with_the_first_page_only(server: Server, api: RestResource) -> None:
     """The next link is followed as the server gave it."""
     server.answer_json("/rows?size=1", {"data": [{"a": 1}], "next": "/rows?cursor=x"})
     server.answer_json("/rows?cursor=x", {"data": [{"a": 2}]})
-    api.read("rows", parameters={"size": 1}, records="data", pages=NextUrl(path="next"))
+    api.read(Endpoint("rows", parameters={"size": 1}, records="data", pages=NextUrl(path="next")))
     assert server.asked == ["/rows?size=1", "/rows?cursor=x"]
 
 
@@ -224,7 +225,7 @@ def test_parameters_go_with_the_first_page_only(server: Server, api: RestResourc
 def test_an_empty_next_link_ends_the_reading(server: Server, api: RestResource, last: dict[str, Any]) -> None:
     """A next link that is null or empty is the end."""
     server.answer_json("/rows", {"data": [{"a": 1}], **last})
-    api.read("rows", records="data", pages=NextUrl(path="next"))
+    api.read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
     assert server.asked == ["/rows"]
 
 
@@ -232,20 +233,20 @@ def test_a_first_page_without_the_key_is_refused(server: Server, api: RestResour
     """A first page that lacks the key of the next link is an error, as a misspelt path would load one page only."""
     server.answer_json("/rows", {"data": [{"a": 1}], "next_url": "/more"})
     with pytest.raises(SourceFormatError, match=r"no key 'next' for the path 'next'; present: \['data', 'next_url'\]"):
-        api.read("rows", records="data", pages=NextUrl(path="next"))
+        api.read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
 
 
 def test_a_key_may_be_optional(server: Server, api: RestResource) -> None:
     """An API that leaves the key out on the last page is read when that is said."""
     server.answer_json("/rows", {"data": [{"a": 1}]})
-    assert rows_of(api.read("rows", records="data", pages=NextUrl(path="next", optional=True))) == [["1"]]
+    assert rows_of(api.read(Endpoint("rows", records="data", pages=NextUrl(path="next", optional=True)))) == [["1"]]
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/"])
 def test_a_path_lies_below_the_base(server: Server, path: str) -> None:
     """A base URL counts as a folder, with and without its last slash."""
     server.answer_json("/v1/rows", [{"a": 1}])
-    RestResource(base_url=f"{server.origin}{path}", attempts=1).read("rows")
+    RestResource(base_url=f"{server.origin}{path}", retry=NO_RETRY).read("rows")
     assert server.asked == ["/v1/rows"]
 
 
@@ -257,14 +258,14 @@ def test_a_next_link_back_is_refused(server: Server, api: RestResource, links: S
     for path, link in zip(["/rows", "/rows?page=2"], links, strict=False):
         server.answer_json(path, {"data": [{"a": 1}], "next": link})
     with pytest.raises(SourceFormatError, match="leads back to a page already read"):
-        api.read("rows", records="data", pages=NextUrl(path="next"))
+        api.read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
 
 
 def test_a_next_link_back_to_a_first_page_with_parameters_is_refused(server: Server, api: RestResource) -> None:
     """A page that links to itself is an error also when its query came from parameters."""
     server.answer_json("/rows?size=1", {"data": [{"a": 1}], "next": "/rows?size=1"})
     with pytest.raises(SourceFormatError, match="leads back"):
-        api.read("rows", parameters={"size": 1}, records="data", pages=NextUrl(path="next"))
+        api.read(Endpoint("rows", parameters={"size": 1}, records="data", pages=NextUrl(path="next")))
 
 
 @pytest.mark.parametrize(("max_pages", "fine"), [(2, False), (3, True)])
@@ -274,7 +275,7 @@ def test_pages_are_bounded(server: Server, api: RestResource, max_pages: int, fi
         server.answer_json(f"/rows/{number}", {"data": [{"a": number}], "next": f"/rows/{number + 1}" if number < 3 else None})
     expected = contextlib.nullcontext() if fine else pytest.raises(SourceFormatError, match="more than 2 pages")
     with expected:
-        api.read("rows/1", records="data", pages=NextUrl(path="next"), max_pages=max_pages)
+        api.read(Endpoint("rows/1", records="data", pages=NextUrl(path="next"), max_pages=max_pages))
 
 
 @pytest.mark.parametrize("total", [1, 3])
@@ -282,7 +283,7 @@ def test_another_total_is_refused(server: Server, api: RestResource, total: int)
     """Fewer or more records than the server said are an error."""
     server.answer_json("/rows", {"data": [{"a": 1}, {"a": 2}], "count": total})
     with pytest.raises(SourceFormatError, match=f"said {total} records, 2 came"):
-        api.read("rows", records="data", total="count")
+        api.read(Endpoint("rows", records="data", total="count"))
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,7 @@ def test_a_total_that_is_no_number_is_refused(server: Server, api: RestResource,
     """A declared total that the server does not give is an error."""
     server.answer_json("/rows", document)
     with pytest.raises(SourceFormatError, match="'count' should lead to the number of records"):
-        api.read("rows", records="data", total="count")
+        api.read(Endpoint("rows", records="data", total="count"))
 
 
 # -- other origins -----------------------------------------------------------------------------------------------------
@@ -304,14 +305,14 @@ def test_a_next_link_to_another_origin_is_refused(server: Server, other: Server,
     hosts = {"other": other.origin, "other_host": other.origin.removeprefix("http://"), "host": server.origin.removeprefix("http://")}
     server.answer_json("/rows", {"data": [], "next": link.format(**hosts)})
     with pytest.raises(SourceFormatError, match="leads to another origin"):
-        api.read("rows", records="data", pages=NextUrl(path="next"))
+        api.read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
 
 
 def test_a_foreign_next_link_gets_no_request(server: Server, other: Server, api: RestResource) -> None:
     """Nothing is sent to the origin that a next link names."""
     server.answer_json("/rows", {"data": [], "next": f"{other.origin}/rows"})
     with contextlib.suppress(EtlError):
-        api.read("rows", records="data", pages=NextUrl(path="next"))
+        api.read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
     assert other.asked == []
 
 
@@ -332,15 +333,15 @@ def test_a_foreign_path_gets_no_request(other: Server, api: RestResource) -> Non
 )
 def test_the_default_port_is_the_same_origin(base_url: str, address: str) -> None:
     """An address that writes out the port of its scheme leads to the same origin, so it is asked for."""
-    with pytest.raises(SourceUnavailableError, match="the API does not answer"):
-        RestResource(base_url=base_url, attempts=1).read(address)
+    with pytest.raises(ConfigurationError, match="the host is not known"):
+        RestResource(base_url=base_url, retry=NO_RETRY).read(address)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:443/rows", "https://127.0.0.1:80/rows"])
 def test_the_port_of_another_scheme_is_another_origin(address: str) -> None:
     """A port that is the default of another scheme is another port."""
     with pytest.raises(SourceFormatError, match="leads to another origin"):
-        RestResource(base_url="http://127.0.0.1", attempts=1).read(address)
+        RestResource(base_url="http://127.0.0.1", retry=NO_RETRY).read(address)
 
 
 @pytest.mark.parametrize("link", ["http://[::1", "http://127.0.0.1:port/rows"])
@@ -348,7 +349,7 @@ def test_a_link_that_is_no_address_is_refused(server: Server, api: RestResource,
     """A next link that cannot be read as an address is a format error."""
     server.answer_json("/rows", {"data": [], "next": link})
     with pytest.raises(SourceFormatError, match="a link is no address"):
-        api.read("rows", records="data", pages=NextUrl(path="next"))
+        api.read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
 
 
 @pytest.mark.parametrize("status", [302, 300])
@@ -356,8 +357,9 @@ def test_a_link_that_is_no_address_is_refused(server: Server, api: RestResource,
 def test_a_redirect_is_shown_without_its_secrets(server: Server, api: RestResource, location: str, status: int) -> None:
     """Where a redirect leads is shown without user, password and query, and not at all when it is no address."""
     server.answer("/rows", Answer(status=status, headers={"Location": location}))
-    with pytest.raises(SourceFormatError, match=r"to (what is no address|elsewhere.invalid/rows)\. Next"):
+    with pytest.raises(SourceFormatError, match=r"to (what is no address|elsewhere.invalid/rows); ") as caught:
         api.read("rows")
+    assert "sesame" not in str(caught.value)
 
 
 @pytest.mark.parametrize("link", ["/rows?page=2", "{origin}/rows?page=2", "{other}/rows?page=2"])
@@ -367,7 +369,7 @@ def test_credentials_go_with_every_page(server: Server, link: str) -> None:
     server.answer_json("/rows", {"data": [], "next": address})
     server.answer_json("/rows?page=2", {"data": []})
     base_url = server.origin.replace("://", "://user:p%40ss%E2%82%AC@")
-    RestResource(base_url=base_url, attempts=1).read("rows", records="data", pages=NextUrl(path="next"))
+    RestResource(base_url=base_url, retry=NO_RETRY).read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
     assert server.authorisations == [f"Basic {base64.b64encode('user:p@ss€'.encode()).decode()}"] * 2
 
 
@@ -394,20 +396,20 @@ def test_a_redirect_gets_no_request(server: Server, other: Server, api: RestReso
 def test_a_transient_answer_is_tried_again(server: Server, status: int) -> None:
     """After an answer that asks to come back, the next attempt counts."""
     server.answer("/rows", Answer(status=status), Answer(body=b'[{"a": 1}]'))
-    assert len(RestResource(base_url=server.origin, attempts=2).read("rows")) == 1
+    assert len(RestResource(base_url=server.origin, retry=Retry(attempts=2)).read("rows")) == 1
 
 
 def test_a_truncated_body_is_tried_again(server: Server) -> None:
     """A body that ends early is not taken for the whole, the next attempt counts."""
     server.answer("/rows", Answer(body=b'[{"a": 1}]', promised=1000), Answer(body=b'[{"a": 1}, {"a": 2}]'))
-    assert len(RestResource(base_url=server.origin, attempts=2).read("rows")) == 2
+    assert len(RestResource(base_url=server.origin, retry=Retry(attempts=2)).read("rows")) == 2
 
 
 def test_attempts_count_all_calls(server: Server) -> None:
     """A server that always answers 503 is asked as often as `attempts` says."""
     server.answer("/rows", Answer(status=503))
     with pytest.raises(SourceUnavailableError, match="answered 503"):
-        RestResource(base_url=server.origin, attempts=2).read("rows")
+        RestResource(base_url=server.origin, retry=Retry(attempts=2)).read("rows")
     assert server.asked == ["/rows", "/rows"]
 
 
@@ -415,7 +417,7 @@ def test_only_the_failed_page_is_tried_again(server: Server) -> None:
     """A page that failed is read again, the pages before it are not."""
     server.answer_json("/rows", {"data": [{"a": 1}], "next": "/rows?page=2"})
     server.answer("/rows?page=2", Answer(status=500), Answer(body=b'{"data": [{"a": 2}]}'))
-    RestResource(base_url=server.origin, attempts=2).read("rows", records="data", pages=NextUrl(path="next"))
+    RestResource(base_url=server.origin, retry=Retry(attempts=2)).read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
     assert server.asked == ["/rows", "/rows?page=2", "/rows?page=2"]
 
 
@@ -452,20 +454,20 @@ def test_a_permanent_fault_is_not_tried_again(server: Server, answer: Answer) ->
     """What a person must mend is asked for once."""
     server.answer("/rows", answer)
     with contextlib.suppress(PermanentError):
-        RestResource(base_url=server.origin, attempts=2).read("rows")
+        RestResource(base_url=server.origin, retry=Retry(attempts=2)).read("rows")
     assert server.asked == ["/rows"]
 
 
 def test_a_refused_connection_is_unavailable() -> None:
     """A port that nobody listens on is a source that does not answer."""
     with pytest.raises(SourceUnavailableError, match=r"does not answer \(.*Connection refused"):
-        RestResource(base_url=f"http://127.0.0.1:{refused_port()}", attempts=1).read("rows")
+        RestResource(base_url=f"http://127.0.0.1:{refused_port()}", retry=NO_RETRY).read("rows")
 
 
 def test_silence_is_unavailable() -> None:
     """A server that accepts and then says nothing is given up after the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        resource = RestResource(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}", attempts=1, timeout_seconds=0.2)
+        resource = RestResource(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}", retry=NO_RETRY, timeout_seconds=0.2)
         with pytest.raises(SourceUnavailableError, match="timed out"):
             resource.read("rows")
 
@@ -474,14 +476,14 @@ def test_silence_is_unavailable() -> None:
 def test_a_base_url_that_is_none_is_refused(base_url: str) -> None:
     """What is no http or https address is an error of configuration."""
     with pytest.raises(ConfigurationError):
-        RestResource(base_url=base_url, attempts=1).read("rows")
+        RestResource(base_url=base_url, retry=NO_RETRY).read("rows")
 
 
 def test_a_failed_read_reports_nothing(server: Server, api: RestResource) -> None:
     """A read that ends in an error leaves the account as it was."""
     server.answer_json("/rows", {"data": [{"a": 1}], "count": 2})
     with open_account() as account, contextlib.suppress(EtlError):
-        api.read("rows", records="data", total="count")
+        api.read(Endpoint("rows", records="data", total="count"))
     assert account.reads == []
 
 
@@ -506,7 +508,7 @@ def test_a_message_holds_place_cause_and_next_step(server: Server, api: RestReso
     """Every message names the API, says what happened and what to do."""
     server.answer("/rows", FAULTS[fault])
     with pytest.raises(EtlError) as caught:
-        api.read("rows", records="data", pages=NextUrl(path="next"), total="count" if fault == "total" else None)
+        api.read(Endpoint("rows", records="data", pages=NextUrl(path="next"), total="count" if fault == "total" else None))
     error = caught.value
     assert (server.origin in error.where, str(error)) == (True, f"{error.where}: {error.cause} Next: {error.next_step}")
 
@@ -515,9 +517,9 @@ def test_a_message_holds_place_cause_and_next_step(server: Server, api: RestReso
 def test_a_message_never_holds_the_password(server: Server, fault: str) -> None:
     """A password in base_url appears in no message."""
     server.answer("/rows", FAULTS[fault])
-    resource = RestResource(base_url=server.origin.replace("://", "://user:sesame@"), attempts=1)
+    resource = RestResource(base_url=server.origin.replace("://", "://user:sesame@"), retry=NO_RETRY)
     with pytest.raises(EtlError) as caught:
-        resource.read("rows", records="data", pages=NextUrl(path="next"), total="count" if fault == "total" else None)
+        resource.read(Endpoint("rows", records="data", pages=NextUrl(path="next"), total="count" if fault == "total" else None))
     assert "sesame" not in str(caught.value)
 
 
@@ -525,14 +527,14 @@ def test_the_account_never_holds_the_password(server: Server) -> None:
     """A password in base_url does not reach the account."""
     server.answer_json("/rows", [])
     with open_account() as account:
-        RestResource(base_url=server.origin.replace("://", "://user:sesame@"), attempts=1).read("rows")
+        RestResource(base_url=server.origin.replace("://", "://user:sesame@"), retry=NO_RETRY).read("rows")
     assert "sesame" not in account.reads[0].source
 
 
 def test_a_wrong_base_url_is_shown_without_its_password() -> None:
     """A base URL of another scheme is refused without showing its password."""
     with pytest.raises(ConfigurationError) as caught:
-        RestResource(base_url="ftp://user:sesame@host/", attempts=1).read("rows")
+        RestResource(base_url="ftp://user:sesame@host/", retry=NO_RETRY).read("rows")
     assert "sesame" not in str(caught.value)
 
 
@@ -542,5 +544,5 @@ def test_a_message_never_holds_the_query(server: Server, api: RestResource, docu
     server.answer_json("/rows", {"data": [], "next": "/rows?key=sesame"})
     server.answer("/rows?key=sesame", Answer(body=document.encode()))
     with pytest.raises(EtlError) as caught:
-        api.read("rows", records="data", pages=NextUrl(path="next"))
+        api.read(Endpoint("rows", records="data", pages=NextUrl(path="next")))
     assert "sesame" not in str(caught.value)

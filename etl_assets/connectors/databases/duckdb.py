@@ -18,9 +18,10 @@ import pyarrow as pa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 
-from etl_assets.connectors.databases.session import Session, compile_statement, refuse_repeated_columns
+from etl_assets.connectors.databases.session import Session, compile_statement
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets.frames import arrow_to_series, in_tables
+from etl_assets.postgres.copy_out import refuse_repeated_columns
 
 # DuckDB's SQL follows PostgreSQL's; its client binds by position.
 _DIALECT: Any = postgresql.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ from pymysql.constants import FIELD_TYPE, FLAG
 from pymysql.cursors import SSCursor
 from sqlalchemy.engine import URL
 
-from etl_assets.connectors.databases.session import Session, SessionSettings, compile_statement, refuse_repeated_columns, typed_frame
+from etl_assets.connectors.databases.session import Session, SessionSettings, compile_statement, typed_frame
 from etl_assets.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -31,6 +31,7 @@ from etl_assets.errors import (
     SourceUnavailableError,
 )
 from etl_assets.postgres.connection import create_engine, redact_url
+from etl_assets.postgres.copy_out import refuse_repeated_columns
 
 _INTEGERS = {FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.LONG, FIELD_TYPE.INT24, FIELD_TYPE.LONGLONG, FIELD_TYPE.YEAR}
 _ARROW: dict[int, pa.DataType] = {

@@ -13,9 +13,10 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
 
-from etl_assets.connectors.databases.session import Session, inferred_types, refuse_repeated_columns, typed_frame
+from etl_assets.connectors.databases.session import Session, inferred_types, typed_frame
 from etl_assets.errors import AuthenticationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets.postgres.connection import create_engine, redact_url
+from etl_assets.postgres.copy_out import refuse_repeated_columns
 
 _WHOLE_FETCH = 10_000
 # Codes and words of SQL Server and Oracle, whose drivers put them into the text.

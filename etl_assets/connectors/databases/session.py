@@ -3,7 +3,6 @@
 Not here: anything of one database.
 """
 
-import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
+from etl_assets.connectors.hosts import is_local
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
 from etl_assets.frames import arrow_to_series
-from etl_assets.postgres.copy_out import refuse_repeated_columns
 
 Tls = Literal["verified_remote", "verified", "unverified"]
 
@@ -60,16 +59,6 @@ class Database(Protocol):
 
     def explain(self, error: BaseException, where: str) -> EtlError:
         """This project's error for what the driver raised; what no driver raised is raised again."""
-
-
-def is_local(host: str | None) -> bool:
-    """Whether a host is this machine: no host, a socket's folder, localhost, a loopback address."""
-    if not host or host.startswith("/") or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def compile_statement(statement: Any, dialect: sa.Dialect, where: str) -> tuple[str, Mapping[str, Any]]:
@@ -135,6 +124,5 @@ def _inferred(values: Sequence[Any]) -> pa.DataType | None:
 
 
 __all__ = [
-    "Database", "Session", "SessionSettings", "Tls", "compile_statement", "inferred_types", "is_local", "refuse_repeated_columns",
-    "typed_frame",
+    "Database", "Session", "SessionSettings", "Tls", "compile_statement", "inferred_types", "typed_frame",
 ]  # fmt: skip

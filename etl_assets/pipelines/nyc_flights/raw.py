@@ -9,7 +9,7 @@ from etl_assets.assets import etl_asset
 from etl_assets.connectors.excel import ExcelResource
 from etl_assets.connectors.files import FilesResource
 from etl_assets.connectors.paging import NextUrl
-from etl_assets.connectors.rest import RestResource
+from etl_assets.connectors.rest import Endpoint, RestResource
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.pipelines.nyc_flights.contracts import RawAirlines, RawAirports, RawFlights, RawPlanes, RawWeather
 
@@ -24,11 +24,13 @@ def flights(operations: SqlResource) -> DataFrame[RawFlights]:
 def planes(planes_api: RestResource) -> DataFrame[RawPlanes]:
     """Aircraft, from the registry's REST API, page by page."""
     return planes_api.read(
-        "planes.json",
-        parameters={"_shape": "objects", "_size": 500},
-        records="rows",
-        pages=NextUrl(path="next_url"),
-        total="filtered_table_rows_count",
+        Endpoint(
+            "planes.json",
+            parameters={"_shape": "objects", "_size": 500},
+            records="rows",
+            pages=NextUrl(path="next_url"),
+            total="filtered_table_rows_count",
+        )
     )
 
 

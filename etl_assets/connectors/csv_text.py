@@ -1,0 +1,200 @@
+"""CSV as text, record by record: every record has a position, and one that cannot be read is kept as it stands.
+
+A record with another number of fields than the header, a stray quote, a quote that is never closed, a NUL byte: its lines are handed
+over as unreadable, each with its number and its text, and the reading goes on after them. Nothing shifts, nothing is padded.
+
+Not here: files, encodings (`storage.py`), types (contracts do that).
+"""
+
+import csv
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
+from etl_assets.connectors.records import refuse_reserved
+from etl_assets.errors import ConfigurationError, SourceFormatError
+from etl_assets.frames import TEXT
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvFormat:
+    """How fields are written.
+
+    Attributes:
+        delimiter: One character between fields.
+        quote: One character around fields that hold delimiters, line breaks or quotes, which are doubled then; None when a quote is a
+            character like others.
+        null_markers: Exact field texts that mean NULL.
+    """
+
+    delimiter: str = ","
+    quote: str | None = '"'
+    null_markers: tuple[str, ...] = ("",)
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n\0' or self.delimiter == self.quote:
+            raise ConfigurationError("delimiter", f"{self.delimiter!r} cannot part fields.", "give one character, such as ',' or ';'.")
+        if self.quote is not None and (len(self.quote) != 1 or self.quote in "\r\n\0"):
+            raise ConfigurationError("quote", f"{self.quote!r} cannot quote fields.", "give one character, or None.")
+
+    def reader(self, lines: Iterable[str]) -> Any:
+        """The standard library's reader for this format."""
+        quoting: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if self.quote is None else {"quotechar": self.quote}
+        return csv.reader(lines, delimiter=self.delimiter, strict=True, **quoting)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvBatch:
+    """Some consecutive records.
+
+    Attributes:
+        header: Column names.
+        rows: Fields of each readable record.
+        lines: Number of the line where each starts, counted from 1.
+        unreadable: What could not be read among them.
+    """
+
+    header: tuple[str, ...]
+    rows: list[list[str]] = field(repr=False)
+    lines: list[int] = field(repr=False)
+    unreadable: list[UnreadableRow] = field(repr=False)
+
+    def frame(self, format_: CsvFormat, name: str) -> pd.DataFrame:
+        """The readable records as text, with `source_position`."""
+        nulls = set(format_.null_markers)
+        by_column: Any = zip(*self.rows, strict=True) if self.rows else [()] * len(self.header)
+        columns: dict[str, Any] = {
+            column: pd.array([None if cell in nulls else cell for cell in cells], dtype=TEXT)
+            for column, cells in zip(self.header, by_column, strict=True)
+        }
+        columns[SOURCE_POSITION] = pd.array([f"{name} line {line}" for line in self.lines], dtype=TEXT)
+        return pd.DataFrame(columns, index=pd.RangeIndex(len(self.rows)))
+
+
+class _Lines:
+    """Lines that remember which of them the current record was made of."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.number = 0
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number += 1
+        self.taken.append(line)
+        return line
+
+    def start_record(self) -> int:
+        """Forget the lines of the record before; the number of the next line."""
+        self.taken.clear()
+        return self.number + 1
+
+
+def read_csv_text(lines: Iterable[str], format_: CsvFormat, *, name: str, rows: int | None = None) -> Iterator[CsvBatch]:
+    """Records in batches of at most `rows`, all in one where it is None; at least one batch.
+
+    Args:
+        lines: With their line ends, as a text file opened with newline="" gives them.
+        format_: How fields are written.
+        name: Of the source, for positions and errors.
+        rows: Records of a batch, unreadable ones included.
+
+    Raises:
+        SourceFormatError: No header, or an empty, repeated or reserved name in it.
+    """
+    csv.field_size_limit(sys.maxsize)  # for the process; caps on bytes stand where files are opened
+    source = _Lines(lines)
+    reader = format_.reader(source)
+    header = _header(reader, name)
+    records = _records(reader, source, len(header), name)
+    while True:
+        batch = CsvBatch(header=header, rows=[], lines=[], unreadable=[])
+        count = 0
+        for line, row, broken in itertools.islice(records, rows):
+            count += 1
+            if row is None:
+                batch.unreadable.extend(broken)
+            else:
+                batch.rows.append(row)
+                batch.lines.append(line)
+        yield batch
+        if rows is None or count < rows:
+            return
+
+
+def _header(reader: Any, name: str) -> tuple[str, ...]:
+    try:
+        header = next(reader, None)
+    except csv.Error as error:
+        raise SourceFormatError(name, f"line 1, the header, is not valid CSV ({error}).", "check its quotes and the delimiter.") from error
+    if not header:
+        raise SourceFormatError(name, "the file has no header line.", "deliver it with the names of its columns.")
+    refuse_reserved(header, name)
+    if not all(column.strip() for column in header):
+        raise SourceFormatError(name, f"the header {header} has a column without a name.", "have every column named at the source.")
+    if any("\0" in column for column in header):
+        raise SourceFormatError(name, "line 1 holds a NUL byte.", "declare its encoding (UTF-16?), or have it delivered again.")
+    repeated = sorted({column for column in header if header.count(column) > 1})
+    if repeated:
+        raise SourceFormatError(name, f"the header repeats {repeated}.", "have the columns named apart at the source.")
+    return tuple(header)
+
+
+def _records(reader: Any, source: _Lines, width: int, name: str) -> Iterator[tuple[int, list[str] | None, list[UnreadableRow]]]:
+    """First line of each record, its fields, or what is unreadable instead."""
+    nothing: list[UnreadableRow] = []
+    while True:
+        line = source.start_record()
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield line, None, _unreadable(source, line, name, "quotes", f"not valid CSV ({error})")
+            continue
+        if row is None:
+            return
+        if not row:
+            # A blank line is a record where there is one column, and nothing where there are several.
+            if width == 1:
+                yield line, [""], nothing
+            continue
+        if len(row) != width:
+            yield line, None, _unreadable(source, line, name, "fields", f"{len(row)} fields, the header has {width}")
+        elif any("\0" in cell for cell in row):
+            yield line, None, _unreadable(source, line, name, "nul_byte", "holds a NUL byte")
+        else:
+            yield line, row, nothing
+
+
+def _unreadable(source: _Lines, first: int, name: str, rule: str, says: str) -> list[UnreadableRow]:
+    """One row per line, so that a quote that swallowed half the file counts for what it swallowed."""
+    return [
+        UnreadableRow(position=f"{name} line {number}", raw=text.rstrip("\r\n"), rule=rule, says=says)
+        for number, text in enumerate(source.taken, start=first)
+    ]
+
+
+def one_header(headers: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    """Refuse files whose columns differ.
+
+    Raises:
+        SourceFormatError: The message names the first file that differs, and how.
+    """
+    first_name, first = headers[0]
+    for name, header in headers[1:]:
+        if set(header) != set(first):
+            missing, extra = sorted(set(first) - set(header)), sorted(set(header) - set(first))
+            raise SourceFormatError(
+                name, f"its columns differ from those of {first_name}: missing {missing}, extra {extra}.", "read such files apart."
+            )
+
+
+__all__ = ["CsvBatch", "CsvFormat", "one_header", "read_csv_text"]
