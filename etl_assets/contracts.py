@@ -159,7 +159,9 @@ class Contract:
         """
         given = [str(name) for name in frame.columns]
         repeated = sorted({name for name in given if given.count(name) > 1})
-        missing = [c.name for c in self.columns if c.required and c.name not in given]
+        # A source of records that sends none tells no columns either.
+        nothing = not len(frame) and set(given) <= {SOURCE_POSITION}
+        missing = [] if nothing else [c.name for c in self.columns if c.required and c.name not in given]
         known = {c.name for c in self.columns} | {SOURCE_POSITION}
         undeclared = [name for name in given if name not in known]
         if repeated or missing or undeclared:

@@ -3,6 +3,7 @@
 Not here: PostgreSQL's types (`postgres/types.py`), conversion between types (`conversion.py`).
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -58,4 +59,21 @@ def arrow_to_series(column: pa.ChunkedArray) -> "pd.Series[Any]":
     return series
 
 
-__all__ = ["TEXT", "arrow_to_series", "in_tables", "pandas_dtype"]
+def arrow_to_frame(table: pa.Table) -> pd.DataFrame:
+    """A table as pandas holds it exactly; categories become their values, lists and structs JSON text, a column of NULLs text."""
+    columns = {name: arrow_to_series(_plain(column)) for name, column in zip(table.column_names, table.columns, strict=True)}
+    return pd.DataFrame(columns, columns=table.column_names, index=pd.RangeIndex(table.num_rows))
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    if pa.types.is_null(column.type):
+        return column.cast(pa.large_string())
+    if pa.types.is_nested(column.type):
+        texts = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.large_string())])
+    return column
+
+
+__all__ = ["TEXT", "arrow_to_frame", "arrow_to_series", "in_tables", "pandas_dtype"]

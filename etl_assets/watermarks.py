@@ -51,15 +51,22 @@ def to_text(watermark: Watermark) -> tuple[str, str]:
     """
     value = watermark.value
     for type_, kind in _KINDS:
-        if isinstance(value, type_) and not isinstance(value, bool) and value == value:
+        if isinstance(value, type_) and _is_exact(value):
             if isinstance(value, datetime.date):
                 return kind, value.isoformat()
-            return kind, repr(value) if isinstance(value, float) else str(value)
+            return kind, float.__repr__(value) if isinstance(value, float) else str(value)
     raise SourceFormatError(
         watermark.source,
         f"{str(value)[:80]!r} ({type(value).__name__}) cannot be a watermark; allowed: {', '.join(_READERS)}.",
         "choose another column, or cast it in a query.",
     )
+
+
+def _is_exact(value: Value) -> bool:
+    """Whether the value has an order, and its text every digit: a boolean and NaN have none, nanoseconds would be cut."""
+    if isinstance(value, bool) or (isinstance(value, Decimal) and value.is_nan()):
+        return False
+    return value == value and not getattr(value, "nanosecond", 0)
 
 
 def from_text(source: str, kind: str, text: str) -> Watermark:

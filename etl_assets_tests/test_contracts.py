@@ -341,9 +341,17 @@ def test_repeated_columns_are_named() -> None:
 
 
 def test_wrong_columns_of_an_empty_frame() -> None:
-    """A frame without rows must have the declared columns too."""
+    """A frame without rows must have the declared columns too, once it has any."""
     with pytest.raises(ContractViolationError, match="missing"):
-        Contract.of(keyed()).split(pd.DataFrame(), where="clean/made")
+        Contract.of(keyed()).split(pd.DataFrame({"other": []}), where="clean/made")
+
+
+@pytest.mark.parametrize("nothing", [pd.DataFrame(), pd.DataFrame({"source_position": pd.Series([], dtype="str")})])
+def test_no_records_make_an_empty_typed_table(nothing: pd.DataFrame) -> None:
+    """A source that sent no record tells no columns, which is no violation: the table is empty and typed."""
+    contract = Contract.of(keyed())
+    valid = contract.split(nothing, where="clean/made").valid
+    assert (len(valid), list(valid.columns)) == (0, [column.name for column in contract.columns])
 
 
 class WithOptional(pa.DataFrameModel):

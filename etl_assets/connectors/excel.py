@@ -1,86 +1,121 @@
-"""Sheets of Excel workbooks, read as text by declared rules: which sheet, which header rows, where the footer starts.
+"""Sheets of Excel workbooks, read as text by declared rules: which sheets, which cells, which header rows, where the footer starts.
 
-calamine reads values and merged ranges, openpyxl the cells that hold an error, which calamine leaves empty. Not here: conversion to
+calamine reads values, merged ranges and hidden sheets of .xlsx, .xls, .xlsb and .ods. Cells of .xlsx that hold an error, or a formula
+that was never calculated, look empty to it (and to openpyxl), so they are found in the XML of the sheet. Not here: conversion to
 types (contracts do that).
 """
 
 import datetime
 import io
+import json
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
 
 import dagster as dg
-import openpyxl
 import pandas as pd
 import python_calamine
+from defusedxml import ElementTree
 from pydantic import Field
 
-from etl_assets.accounting import SOURCE_POSITION, StepReport, record_read, record_step
-from etl_assets.connectors.files import read_bytes, resolve_inside
-from etl_assets.connectors.records import refuse_reserved
-from etl_assets.errors import SourceFormatError, SourceNotFoundError
+from etl_assets.accounting import SOURCE_POSITION, StepReport, UnreadableRow, record_read, record_step, record_unreadable, record_watermark
+from etl_assets.connectors.credentials import SECRET
+from etl_assets.connectors.files import HASH, Only, files_to_read
+from etl_assets.connectors.records import frame_of_text, refuse_reserved
+from etl_assets.connectors.retrying import FILE_RETRY, Retry
+from etl_assets.connectors.storage import Storage, StoredFile, refuse_zip_bomb
+from etl_assets.errors import ConfigurationError, SourceFormatError, SourceNotFoundError
 from etl_assets.frames import TEXT
 
-_ERROR_CELL = re.compile(rb"""\st=["']e["']""")
+_SUSPECT = re.compile(rb"""<(?:\w+:)?f[\s>/]|\st=["']e["']""")
+_CELLS = re.compile(r"([A-Z]{1,3})([0-9]{1,7})(?::([A-Z]{1,3})([0-9]{1,7})?)?")
+_RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the rows of a sheet are.
+
+    Attributes:
+        header_rows: Rows that name the columns, counted from 1 in the sheet; several rows are joined by a blank, a merged cell counts
+            for every column it covers. Rows above are ignored, data starts below the last one.
+        footer_starts_with: The first row whose first filled cell starts with this text, and all rows below it, are dropped and reported
+            as step "footer".
+        cells: The part of the sheet to look at, such as "B3:F200", or "B3:F" down to its end; None for all of it.
+    """
+
+    _: KW_ONLY
+    header_rows: tuple[int, ...] = (1,)
+    footer_starts_with: str | None = None
+    cells: str | None = None
+
+
+_WHOLE_SHEET = Layout()
 
 
 class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
     """Workbooks below one folder."""
 
-    base_folder: str = Field(description="Folder that all paths are relative to; no path may lead out of it.")
+    base_folder: str = Field(
+        description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
+    )
+    storage_options: dict[str, str] = Field(
+        default={}, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
+    )
+    file_bytes: int = Field(default=512 * 2**20, description="Largest workbook, packed and unpacked.")
+    retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
 
-    def read(self, path: str, *, sheet: str, header_rows: Sequence[int] = (1,), footer_starts_with: str | None = None) -> pd.DataFrame:
-        """The data rows of one sheet as text.
+    def read(
+        self,
+        path: str,
+        *,
+        sheet: str | Sequence[str] | None = None,
+        layout: Layout = _WHOLE_SHEET,
+        hidden: bool = False,
+        only: Only = "all",
+    ) -> pd.DataFrame:
+        """The data rows of one or more sheets as text.
 
         Args:
-            path: Workbook below `base_folder`.
-            sheet: Name of the sheet.
-            header_rows: Rows that name the columns, counted from 1; several rows are joined by a blank, a merged cell counts for
-                every column it covers. Rows above are ignored, data starts below the last one.
-            footer_starts_with: The first row whose first filled cell starts with this text, and all rows below it, are dropped and
-                reported as step "footer".
+            path: Workbook below `base_folder`, or a glob such as "reports/*.xlsx".
+            sheet: Name of the sheet, or of several with the same columns; None for all sheets that are not hidden.
+            layout: Where the rows are.
+            hidden: Hidden sheets may be read too; a named one must then be asked for by this as well.
+            only: "all" workbooks, "new" or "new_or_changed" ones; see `FilesResource.read_csv`.
 
         Returns:
-            One row per data row, empty rows left out: whole numbers without decimals ("16"), dates as ISO 8601, booleans as "true"
-            and "false", errors as Excel shows them ("#DIV/0!"; in .xls and .ods they cannot be told from empty cells), empty cells as
-            NULL; and `source_position` ("airlines.xlsx Carriers row 5").
+            One row per data row, empty rows left out: whole numbers without decimals ("16"), dates as ISO 8601 whichever the year the
+            workbook counts from, durations as "26:30:00", booleans as "true" and "false", errors as Excel shows them ("#DIV/0!"; in
+            .xls, .xlsb and .ods they cannot be told from empty cells), empty cells as NULL; and `source_position` ("airlines.xlsx
+            Carriers row 5"). A row with a formula that was never calculated goes to the quarantine.
 
         Raises:
             SourceNotFoundError: No such file or sheet; the message lists the sheets.
-            SourceFormatError: No workbook, missing, repeated or reserved column names, or a cell outside the named columns.
+            SourceFormatError: No workbook, one with a password, missing, repeated or reserved column names, sheets of different columns,
+                or a cell outside the named columns.
+            ConfigurationError: The sheet is hidden, or the layout cannot be read.
         """
-        file = resolve_inside(self.base_folder, path)
-        where = f"{file} sheet {sheet}"
-        content = _content(file, sheet)
-        names = _header(content, header_rows, where)
-        first = max(header_rows) + 1
-        rows = {number: cells for number, cells in enumerate(content.rows[first - 1 :], start=first) if any(cells)}
-        footer = _footer(rows, footer_starts_with)
-        if footer_starts_with is not None and footer is None and rows:
-            last = next(cell for cell in rows[max(rows)] if cell is not None)
-            raise SourceFormatError(
-                where,
-                f"no row starts with {footer_starts_with!r}; the last one starts with {last!r}.",
-                "correct footer_starts_with, or leave it out.",
-            )
-        data = {number: cells for number, cells in rows.items() if footer is None or number < footer}
-        for number, cells in data.items():
-            if any(cells[len(names) :]):
-                raise SourceFormatError(where, f"row {number} has a value beyond the named columns {names}.", "correct header_rows.")
-        record_read(where, len(rows))
-        if footer is not None:
-            record_step(
-                StepReport(step=f"footer from {footer_starts_with!r}", rows_in=len(rows), rows_out=len(data), cells_changed=0, seconds=0.0)
-            )
-        columns: dict[str, Any] = {
-            name: pd.array([cells[place] for cells in data.values()], dtype=TEXT) for place, name in enumerate(names)
-        }
-        columns[SOURCE_POSITION] = pd.array([f"{file.name} {sheet} row {number}" for number in data], dtype=TEXT)
-        return pd.DataFrame(columns)
+        storage = Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
+        frames: list[pd.DataFrame] = []
+        for file, digest in files_to_read(storage, path, only):
+            with storage.open(file) as opened:
+                refuse_zip_bomb(opened, self.file_bytes, file.where)
+                content = opened.read()
+            for name in _sheets(content, file, sheet, hidden):
+                frames.append(_read_sheet(_content(content, file, name), file, name, layout))
+                if set(frames[-1].columns) != set(frames[0].columns):
+                    raise SourceFormatError(
+                        f"{file.where} sheet {name}",
+                        f"its columns {list(frames[-1].columns[:-1])} are not those of the first sheet, {list(frames[0].columns[:-1])}.",
+                        "name the sheets that belong together.",
+                    )
+            if digest is not None:
+                record_watermark(f"{HASH}{digest}", file.name)
+        if not frames:
+            return frame_of_text([], [])
+        return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)[list(frames[0].columns)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,70 +125,227 @@ class _Content:
     Attributes:
         rows: Its rows from row 1 on, all of one length, each cell as text or None.
         merged: Its merged ranges: first row, first column, last row, last column, counted from 0.
+        uncalculated: Cells with a formula without a value: row and column, counted from 1.
     """
 
     rows: list[list[str | None]]
     merged: list[tuple[int, int, int, int]]
+    uncalculated: set[tuple[int, int]]
 
 
-def _content(file: Path, sheet: str) -> _Content:
-    content = read_bytes(file)
+def _open(content: bytes, where: str) -> Any:
     try:
-        with python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)) as workbook:
-            if sheet not in workbook.sheet_names:
-                raise SourceNotFoundError(
-                    str(file), f"there is no sheet {sheet!r}; present: {workbook.sheet_names}.", "correct the name of the sheet."
-                )
+        return python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+    except python_calamine.PasswordError as error:
+        raise SourceFormatError(where, "the workbook is protected by a password.", "deliver it without.") from error
+    except python_calamine.CalamineError as error:
+        raise SourceFormatError(where, f"this is no readable workbook ({error}).", "save it as .xlsx and deliver it again.") from error
+
+
+def _sheets(content: bytes, file: StoredFile, wanted: str | Sequence[str] | None, hidden: bool) -> list[str]:
+    """Names of the sheets to read."""
+    with _open(content, file.where) as workbook:
+        kinds = {sheet.name: sheet.visible == python_calamine.SheetVisibleEnum.Visible for sheet in workbook.sheets_metadata}
+        worksheets = {sheet.name for sheet in workbook.sheets_metadata if sheet.typ == python_calamine.SheetTypeEnum.WorkSheet}
+    if wanted is None:
+        chosen = [name for name, visible in kinds.items() if name in worksheets and (visible or hidden)]
+        if not chosen:
+            raise SourceNotFoundError(file.where, f"no sheet is visible; hidden: {list(kinds)}.", "say hidden=True to read those.")
+        return chosen
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    missing = [name for name in names if name not in kinds]
+    if missing:
+        raise SourceNotFoundError(
+            file.where, f"there is no sheet {missing[0]!r}; present: {list(kinds)}.", "correct the name of the sheet."
+        )
+    concealed = [name for name in names if not kinds[name]]
+    if concealed and not hidden:
+        raise ConfigurationError(file.where, f"the sheet {concealed[0]!r} is hidden.", "say hidden=True if it is meant.")
+    return names
+
+
+def _content(content: bytes, file: StoredFile, sheet: str) -> _Content:
+    try:
+        with _open(content, file.where) as workbook:
             found = workbook.get_sheet_by_name(sheet)
             rows = [[_text(value) for value in row] for row in found.to_python(skip_empty_area=False)]
             merged = [(*start, *end) for start, end in found.merged_cell_ranges or []]
     except python_calamine.CalamineError as error:
-        raise SourceFormatError(str(file), f"this is no readable workbook ({error}).", "save it as .xlsx and deliver it again.") from error
-    for row, column, text in _error_cells(content, sheet, str(file)):
-        rows[row - 1][column - 1] = text
-    return _Content(rows=rows, merged=merged)
-
-
-def _error_cells(content: bytes, sheet: str, where: str) -> list[tuple[int, int, str]]:
-    """Row, column and text of the cells that hold an error such as #DIV/0!, which calamine gives as empty; .xlsx only."""
-    try:
-        if not _may_hold_errors(content):
-            return []
-        found = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)[sheet]
-        found.reset_dimensions()  # some programs write an extent that is too small
-        return [
-            (number, place, str(cell.value))
-            for number, row in enumerate(found.iter_rows(), start=1)
-            for place, cell in enumerate(row, start=1)
-            if cell.data_type == "e"
-        ]
-    except Exception as error:  # openpyxl has no error of its own for what it cannot read
         raise SourceFormatError(
-            where, f"the error cells of the workbook cannot be read ({error}).", "save it as .xlsx and deliver it again."
+            f"{file.where} sheet {sheet}", f"it cannot be read ({error}).", "save it as .xlsx and deliver it again."
         ) from error
+    errors, uncalculated = _suspect_cells(content, sheet, file.where)
+    for (row, column), text in errors.items():
+        _widen(rows, row, column)
+        rows[row - 1][column - 1] = text
+    for row, column in uncalculated:
+        _widen(rows, row, column)
+    return _Content(rows=rows, merged=merged, uncalculated=uncalculated)
 
 
-def _may_hold_errors(content: bytes) -> bool:
-    # openpyxl takes about four times as long as calamine, so it reads only what holds an error cell.
+def _widen(rows: list[list[str | None]], row: int, column: int) -> None:
+    """calamine ends a sheet at its last value, which a cell without one may lie beyond."""
+    width = max(column, len(rows[0]) if rows else 0)
+    while len(rows) < row:
+        rows.append([])
+    for cells in rows:
+        cells.extend([None] * (width - len(cells)))
+
+
+def _suspect_cells(content: bytes, sheet: str, where: str) -> tuple[dict[tuple[int, int], str], set[tuple[int, int]]]:
+    """Cells of .xlsx with an error and their text, and cells with a formula without a value."""
+    errors: dict[tuple[int, int], str] = {}
+    uncalculated: set[tuple[int, int]] = set()
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        return False
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return any(_ERROR_CELL.search(archive.read(name)) for name in archive.namelist() if name.startswith("xl/"))
-
-
-def _header(content: _Content, header_rows: Sequence[int], where: str) -> list[str]:
-    if not header_rows or min(header_rows) < 1 or max(header_rows) > len(content.rows):
+        return errors, uncalculated
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            part = _part_of(archive, sheet)
+            if part is None or not _SUSPECT.search(archive.read(part)):
+                return errors, uncalculated
+            with archive.open(part) as opened:
+                for _, element in ElementTree.iterparse(opened):
+                    kind = element.tag.rpartition("}")[2]
+                    if kind == "c":
+                        place, children = element.get("r"), {child.tag.rpartition("}")[2]: child for child in element}
+                        if place and element.get("t") == "e":
+                            errors[_place(place)] = (children["v"].text if "v" in children else None) or "#N/A"
+                        elif place and "f" in children and "v" not in children and "is" not in children:
+                            uncalculated.add(_place(place))
+                    elif kind == "row":
+                        element.clear()
+    except Exception as error:  # a broken XML raises one of many kinds
         raise SourceFormatError(
-            where, f"header_rows {tuple(header_rows)} lie outside its {len(content.rows)} rows.", "correct header_rows."
+            where, f"the formulas of sheet {sheet!r} cannot be read ({error}).", "save it as .xlsx and deliver it again."
+        ) from error
+    return errors, uncalculated
+
+
+def _part_of(archive: zipfile.ZipFile, sheet: str) -> str | None:
+    """The file of a sheet inside .xlsx; None where there is none, as in .ods."""
+    if "xl/workbook.xml" not in archive.namelist():
+        return None
+    workbook = ElementTree.fromstring(archive.read("xl/workbook.xml"))
+    relation = next((e.get(_RELATION) for e in workbook.iter() if e.tag.endswith("}sheet") and e.get("name") == sheet), None)
+    relations = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+    target = next((e.get("Target") for e in relations if e.get("Id") == relation), None)
+    if target is None:
+        return None
+    part = str(target).lstrip("/") if str(target).startswith("/") else f"xl/{target}"
+    return part if part in archive.namelist() else None
+
+
+def _place(reference: str) -> tuple[int, int]:
+    """Row and column of "B3", counted from 1."""
+    letters = reference.rstrip("0123456789")
+    return int(reference[len(letters) :]), _column(letters)
+
+
+def _column(letters: str) -> int:
+    number = 0
+    for letter in letters.replace("$", ""):
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
+
+
+# -- one sheet ----------------------------------------------------------------------------------------------------------
+
+
+def _read_sheet(content: _Content, file: StoredFile, sheet: str, layout: Layout) -> pd.DataFrame:
+    where = f"{file.where} sheet {sheet}"
+    top, left, bottom, right = _area(layout.cells, content, where)
+    names = _header(content, layout.header_rows, (top, left, bottom, right), where)
+    first = max(layout.header_rows) + 1
+    empty_but_suspect = {row for row, column in content.uncalculated if left <= column <= right}
+    rows = {
+        number: cells
+        for number, cells in ((number, content.rows[number - 1][left - 1 : right]) for number in range(first, bottom + 1))
+        if any(cell is not None for cell in cells) or number in empty_but_suspect
+    }
+    footer = _footer(rows, layout.footer_starts_with)
+    if layout.footer_starts_with is not None and footer is None and rows:
+        last = next((cell for cell in rows[max(rows)] if cell is not None), None)
+        raise SourceFormatError(
+            where,
+            f"no row starts with {layout.footer_starts_with!r}; the last one starts with {last!r}.",
+            "correct footer_starts_with, or leave it out.",
         )
+    data = {number: cells for number, cells in rows.items() if footer is None or number < footer}
+    for number, cells in data.items():
+        if any(cell is not None for cell in cells[len(names) :]):
+            raise SourceFormatError(
+                where, f"row {number} has a value beyond the named columns {names}.", "correct header_rows, or say which cells count."
+            )
+    broken = _uncalculated_rows(data, content, left, len(names), f"{file.name} {sheet}")
+    record_unreadable([row for _, row in broken])
+    for number, _ in broken:
+        del data[number]
+    record_read(where, len(rows))
+    if footer is not None:
+        record_step(
+            StepReport(
+                step=f"footer from {layout.footer_starts_with!r}",
+                rows_in=len(rows),
+                rows_out=len(data) + len(broken),
+                cells_changed=0,
+                seconds=0.0,
+            )
+        )
+    columns: dict[str, Any] = {name: pd.array([cells[place] for cells in data.values()], dtype=TEXT) for place, name in enumerate(names)}
+    columns[SOURCE_POSITION] = pd.array([f"{file.name} {sheet} row {number}" for number in data], dtype=TEXT)
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(data)))
+
+
+def _uncalculated_rows(
+    data: Mapping[int, Sequence[str | None]], content: _Content, left: int, width: int, name: str
+) -> list[tuple[int, UnreadableRow]]:
+    """Rows with a formula without a value, by number."""
+    found = []
+    for number, cells in data.items():
+        places = [column for row, column in sorted(content.uncalculated) if row == number and left <= column < left + width]
+        if places:
+            says = f"a formula that was never calculated in {', '.join(f'{_letters(column)}{number}' for column in places)}"
+            raw = json.dumps(list(cells), ensure_ascii=False)
+            found.append((number, UnreadableRow(position=f"{name} row {number}", raw=raw, rule="uncalculated_formula", says=says)))
+    return found
+
+
+def _letters(column: int) -> str:
+    letters = ""
+    while column:
+        column, rest = divmod(column - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
+
+
+def _area(cells: str | None, content: _Content, where: str) -> tuple[int, int, int, int]:
+    """First row and column, last row and column of the part to look at, counted from 1."""
+    height, width = len(content.rows), len(content.rows[0]) if content.rows else 0
+    if cells is None:
+        return 1, 1, height, width
+    found = _CELLS.fullmatch(cells.upper().replace("$", ""))
+    if found is None or found[3] is None:
+        raise ConfigurationError(where, f"{cells!r} is no range of cells.", "write it like B3:F200, or B3:F down to the end.")
+    left, top, right = _column(found[1]), int(found[2]), _column(found[3])
+    bottom = int(found[4]) if found[4] else height
+    if left > right or top > max(bottom, 1) or left > width:
+        raise ConfigurationError(where, f"{cells!r} holds no cells of a sheet of {height} rows and {width} columns.", "correct the range.")
+    return top, left, min(bottom, height), min(right, width)
+
+
+def _header(content: _Content, header_rows: Sequence[int], area: tuple[int, int, int, int], where: str) -> list[str]:
+    top, left, bottom, right = area
+    if not header_rows or min(header_rows) < top or max(header_rows) > bottom:
+        among = f"its {bottom} rows" if top == 1 else f"rows {top} to {bottom}"
+        raise SourceFormatError(where, f"header_rows {tuple(header_rows)} lie outside {among}.", "correct header_rows.")
     header = {row - 1: list(content.rows[row - 1]) for row in header_rows}
-    for top, left, bottom, right in content.merged if len(header) > 1 else []:
-        value = header[top][left] if top in header else None
-        for row in header.keys() & range(top, bottom + 1):
-            covered = slice(left, min(right + 1, len(header[row])))  # a range may reach beyond the last filled column
-            header[row][covered] = [value] * (covered.stop - left)
+    for first, from_, last, to in content.merged if len(header) > 1 else []:
+        value = header[first][from_] if first in header else None
+        for row in header.keys() & range(first, last + 1):
+            covered = slice(from_, min(to + 1, len(header[row])))  # a range may reach beyond the last filled column
+            header[row][covered] = [value] * (covered.stop - from_)
     names = []
-    for cells in zip(*header.values(), strict=True):
+    for cells in zip(*(row[left - 1 : right] for row in header.values()), strict=True):
         # A cell merged downwards names its column once, not once per header row.
         parts = dict.fromkeys(cell for cell in cells if cell is not None)
         names.append(" ".join(" ".join(part.split()) for part in parts))
@@ -171,7 +363,7 @@ def _footer(rows: Mapping[int, Sequence[str | None]], starts_with: str | None) -
     """Number of the row where the footer starts; None without one."""
     if starts_with is None:
         return None
-    return next((number for number, cells in rows.items() if next(filter(None, cells)).startswith(starts_with)), None)
+    return next((number for number, cells in rows.items() if (next(filter(None, cells), None) or "").startswith(starts_with)), None)
 
 
 def _text(value: Any) -> str | None:
@@ -181,9 +373,20 @@ def _text(value: Any) -> str | None:
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, datetime.timedelta):
+        return _duration(value)
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     return str(value)
 
 
-__all__ = ["ExcelResource"]
+def _duration(value: datetime.timedelta) -> str:
+    """Hours, minutes and seconds, as [h]:mm:ss shows them."""
+    micros = round(abs(value) / datetime.timedelta(microseconds=1))
+    seconds, rest = divmod(micros, 10**6)
+    sign: Literal["-", ""] = "-" if value < datetime.timedelta(0) else ""
+    fraction = f".{rest:06}".rstrip("0") if rest else ""
+    return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}"
+
+
+__all__ = ["ExcelResource", "Layout"]

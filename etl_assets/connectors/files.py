@@ -1,171 +1,311 @@
-"""CSV and JSON files, read as text: nothing is guessed, so `NA`, `00501` and 9007199254740993 arrive as they were written.
+"""CSV, TSV, JSON and JSON lines read as text, Parquet with its types; one file, a glob, local or remote, packed or not.
 
-Not here: Excel (`excel.py`), conversion to types (contracts do that).
+Nothing is guessed, so `NA`, `00501` and 9007199254740993 arrive as they were written. Rows that cannot be read go to the quarantine
+with their line and text. `only="new"` leaves out files whose content was loaded before: their hashes are watermarks of the asset.
+
+Not here: where files lie (`storage.py`), Excel (`excel.py`), conversion to types (contracts do that).
 """
 
-import csv
-import io
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, Literal
 
 import dagster as dg
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 from pydantic import Field
 
-from etl_assets.accounting import SOURCE_POSITION, record_read
-from etl_assets.connectors.records import frame_of_text, parse_json, refuse_reserved, select_records
-from etl_assets.errors import ConfigurationError, SourceFormatError, SourceNotFoundError
-from etl_assets.frames import TEXT
+from etl_assets.accounting import SOURCE_POSITION, UnreadableRow, committed_watermarks, record_read, record_unreadable, record_watermark
+from etl_assets.connectors.credentials import SECRET
+from etl_assets.connectors.csv_text import CsvFormat, one_header, read_csv_text
+from etl_assets.connectors.encoding import open_text
+from etl_assets.connectors.records import flatten, frame_of_text, parse_json, parse_json_lines, refuse_reserved, select_records
+from etl_assets.connectors.retrying import FILE_RETRY, Retry
+from etl_assets.connectors.storage import Storage, StoredFile
+from etl_assets.errors import SourceFormatError
+from etl_assets.frames import TEXT, arrow_to_frame, in_tables
 
+logger = logging.getLogger(__name__)
 
-def resolve_inside(base_folder: str, path: str) -> Path:
-    """The file that `path` names inside `base_folder`.
-
-    Raises:
-        ConfigurationError: The path leads out of the folder, by `..`, a link or an absolute name.
-        SourceNotFoundError: There is no such file, and the message lists the folder; or the system refuses to follow the path.
-    """
-    try:
-        base = Path(base_folder).resolve()
-        file = (base / path).resolve()
-        if not file.is_relative_to(base):
-            raise ConfigurationError(path, f"the path leads out of the folder {base}.", "name a file inside it, or set another folder.")
-        if not file.is_file():
-            present = sorted(item.name for item in file.parent.iterdir())[:10] if file.parent.is_dir() else "the folder is missing too"
-            raise SourceNotFoundError(str(file), f"there is no such file; present: {present}.", "correct the path, or deliver the file.")
-    except (OSError, RuntimeError, ValueError) as error:  # forbidden or too long, a circle of links, NUL
-        reason = getattr(error, "strerror", None) or error
-        raise SourceNotFoundError(
-            f"{base_folder}/{path}", f"the path cannot be followed ({reason}).", "correct the path, or give this user access to its folder."
-        ) from error
-    return file
-
-
-def read_bytes(file: Path) -> bytes:
-    """The content of a file.
-
-    Raises:
-        SourceNotFoundError: It cannot be read, for want of permission or by a fault of the disk.
-    """
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise SourceNotFoundError(
-            str(file), f"the file cannot be read ({error.strerror or error}).", "give this user read permission, or deliver it again."
-        ) from error
+Only = Literal["all", "new", "new_or_changed"]
+HASH = "sha256 "
+_TABS = (".tsv", ".tab")
 
 
 class FilesResource(dg.ConfigurableResource["FilesResource"]):
-    """CSV and JSON files below one folder."""
+    """CSV, JSON and Parquet files below one folder."""
 
-    base_folder: str = Field(description="Folder that all paths are relative to; no path may lead out of it.")
+    base_folder: str = Field(
+        description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
+    )
+    storage_options: dict[str, str] = Field(
+        default={}, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
+    )
+    file_bytes: int = Field(default=16 * 2**30, description="Largest file, packed and unpacked.")
+    retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
 
     def read_csv(
-        self, path: str, *, delimiter: str = ",", encoding: str = "utf-8-sig", null_markers: Sequence[str] = ("",)
+        self,
+        path: str,
+        *,
+        delimiter: str | None = None,
+        quote: str | None = '"',
+        encoding: str | None = None,
+        null_markers: Sequence[str] = ("",),
+        only: Only = "all",
     ) -> pd.DataFrame:
-        """All rows of a CSV file as text.
+        """All rows of a CSV file, or of all files that a glob names, as text.
 
         Args:
-            path: File below `base_folder`, with a header line.
-            delimiter: One character between fields.
-            encoding: Strict; the default accepts UTF-8 with and without byte order mark.
+            path: File below `base_folder`, or a glob such as "orders/*.csv"; each with a header line, all with the same columns.
+            delimiter: One character between fields; None for a tab in .tsv and .tab files, else a comma.
+            quote: Character around fields; None when quotes are characters like others.
+            encoding: Strict; None for what the byte order mark says, else UTF-8; "guess" to guess, which is said in the log.
             null_markers: Exact field texts that mean NULL.
+            only: "all" files; "new" ones, whose content no load of this asset brought, an error for a file that has changed since; or
+                "new_or_changed".
 
         Returns:
             One row per record: the columns of the header as text, and `source_position` ("weather.csv line 17"). A blank line is
-            a record where there is one column, and nothing where there are several.
+            a record where there is one column, and nothing where there are several. Records with another number of fields, broken
+            quotes or a NUL byte go to the quarantine, line by line.
 
         Raises:
-            ConfigurationError: The delimiter is not one character, or is a quote or a line break.
+            ConfigurationError: The delimiter is not one character, the encoding is unknown, the path leads out of the folder.
             SourceNotFoundError: No such file, or it cannot be read.
-            SourceFormatError: Wrong encoding, no header, an empty, repeated or reserved name, or a record with another number of
-                fields.
+            SourceUnavailableError: The store does not answer.
+            SourceFormatError: Wrong encoding, no header, an empty, repeated or reserved name, files of different columns; and outside
+                an asset, a record that cannot be read.
         """
-        if len(delimiter) != 1 or delimiter in '"\r\n':
-            raise ConfigurationError("delimiter", f"{delimiter!r} cannot part fields.", "give one character, such as ',' or ';'.")
-        file = resolve_inside(self.base_folder, path)
-        try:
-            text = read_bytes(file).decode(encoding)
-        except (UnicodeDecodeError, LookupError) as error:
-            raise SourceFormatError(str(file), f"the file is not {encoding} ({error}).", "declare its encoding, such as cp1252.") from error
-        if "\0" in text:
-            line = text.count("\n", 0, text.index("\0")) + 1
-            raise SourceFormatError(
-                str(file), f"line {line} holds a NUL byte.", "declare its encoding (UTF-16?), or have it delivered again."
-            )
-        header, rows, lines = self._parse_csv(file, text, delimiter)
-        nulls = set(null_markers)
-        columns = {
-            name: pd.array([None if row[number] in nulls else row[number] for row in rows], dtype=TEXT)
-            for number, name in enumerate(header)
-        }
-        columns[SOURCE_POSITION] = pd.array([f"{file.name} line {line}" for line in lines], dtype=TEXT)
-        record_read(str(file), len(rows))
-        return pd.DataFrame(columns)
+        batches = self._csv(path, delimiter, quote, encoding, null_markers, only, None)
+        return _concatenated(batches)
 
-    @staticmethod
-    def _parse_csv(file: Path, text: str, delimiter: str) -> tuple[list[str], list[list[str]], list[int]]:
-        csv.field_size_limit(sys.maxsize)  # for the process; the text is in memory already, so the limit protects nothing
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows: list[list[str]] = []
-        lines: list[int] = []
-        line = 1
-        try:
-            header = next(reader, None)
-            if not header:
-                raise SourceFormatError(str(file), "the file has no header line.", "deliver it with the names of its columns.")
-            _refuse_names(header, str(file))
-            line = reader.line_num + 1
-            for row in reader:
-                if row or len(header) == 1:
-                    rows.append(row or [""])
-                    lines.append(line)
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise SourceFormatError(str(file), f"line {line} is not valid CSV ({error}).", "check quotes and delimiter there.") from error
-        for row, number in zip(rows, lines, strict=True):
-            if len(row) != len(header):
-                raise SourceFormatError(
-                    str(file),
-                    f"line {number} has {len(row)} fields, the header has {len(header)}: {delimiter.join(row)[:120]!r}.",
-                    "check delimiter and quotes of that line.",
-                )
-        return header, rows, lines
+    def read_csv_batches(
+        self,
+        path: str,
+        *,
+        delimiter: str | None = None,
+        quote: str | None = '"',
+        encoding: str | None = None,
+        null_markers: Sequence[str] = ("",),
+        only: Only = "all",
+        rows: int = 50_000,
+    ) -> Iterator[pd.DataFrame]:
+        """The rows that `read_csv` returns, in frames of at most `rows`; memory does not grow with the files."""
+        return self._csv(path, delimiter, quote, encoding, null_markers, only, rows)
 
-    def read_json(self, path: str, *, records: str | None = None, encoding: str = "utf-8-sig") -> pd.DataFrame:
-        """All objects of a JSON file as text.
+    def read_json(
+        self,
+        path: str,
+        *,
+        records: str | None = None,
+        encoding: str | None = None,
+        flatten: str | None = None,
+        only: Only = "all",
+    ) -> pd.DataFrame:
+        """All objects of a JSON file, or of all files that a glob names, as text.
 
         Args:
-            path: File below `base_folder`: an array of objects, or an object that holds one.
+            path: As in `read_csv`; each file an array of objects, or an object that holds one.
             records: JMESPath of the array, such as `data.rows`; None when the document is the array.
-            encoding: Strict.
+            encoding: As in `read_csv`.
+            flatten: Nested objects become columns named by their path, joined by this text; None keeps them as JSON.
+            only: As in `read_csv`.
 
         Returns:
             One row per object: one text column per key, numbers with the digits they were written with, nested values as JSON;
             and `source_position` ("airports.json record 3", counted from 1).
 
         Raises:
-            SourceNotFoundError: No such file, or it cannot be read.
-            SourceFormatError: It is no JSON, or there is no array of objects.
+            SourceFormatError: It is no JSON, or there is no array of objects; and what `read_csv` raises.
         """
-        file = resolve_inside(self.base_folder, path)
-        try:
-            text = read_bytes(file).decode(encoding)
-        except (UnicodeDecodeError, LookupError) as error:
-            raise SourceFormatError(str(file), f"the file is not {encoding} ({error}).", "declare its encoding.") from error
-        found = select_records(parse_json(text, where=str(file)), records, where=str(file))
-        record_read(str(file), len(found))
-        return frame_of_text(found, (f"{file.name} record {number}" for number in range(1, len(found) + 1)))
+
+        def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
+            with open_text(opened, encoding, where=file.where) as (text, known):
+                found = select_records(parse_json(text.read(), where=file.where), records, where=file.where)
+            positions = [f"{file.name} record {number}" for number in range(1, len(found) + 1)]
+            yield frame_of_text(_flattened(found, positions, flatten), positions), [], known
+
+        return _concatenated(self._each(path, only, read))
+
+    def read_json_lines(self, path: str, *, encoding: str | None = None, flatten: str | None = None, only: Only = "all") -> pd.DataFrame:
+        """All objects of a file with one JSON object per line, or of all files that a glob names, as text.
+
+        Blank lines are nothing; a line that is no object goes to the quarantine. Positions are "events.jsonl line 17". Otherwise as
+        `read_json`.
+        """
+        return _concatenated(self._json_lines(path, encoding, flatten, only, None))
+
+    def read_json_lines_batches(
+        self, path: str, *, encoding: str | None = None, flatten: str | None = None, only: Only = "all", rows: int = 50_000
+    ) -> Iterator[pd.DataFrame]:
+        """What `read_json_lines` returns, in frames of at most `rows`; a frame has the keys of its own rows."""
+        return self._json_lines(path, encoding, flatten, only, rows)
+
+    def read_parquet(self, path: str, *, columns: Sequence[str] | None = None, only: Only = "all") -> pd.DataFrame:
+        """All rows of a Parquet file, or of all files that a glob names, with the types of the file.
+
+        Args:
+            path: As in `read_csv`.
+            columns: Names of the columns to read; None for all.
+            only: As in `read_csv`.
+
+        Returns:
+            Integers beside NULLs as Int64, decimals as Decimal, categories as their values, lists and structs as JSON text; and
+            `source_position` ("trips.parquet row 17", counted from 1).
+
+        Raises:
+            SourceFormatError: It is no Parquet file, a column is missing; and what `read_csv` raises.
+        """
+        return _concatenated(self._parquet(path, columns, only, None))
+
+    def read_parquet_batches(
+        self, path: str, *, columns: Sequence[str] | None = None, only: Only = "all", rows: int = 50_000
+    ) -> Iterator[pd.DataFrame]:
+        """The rows that `read_parquet` returns, in frames of at most `rows`."""
+        return self._parquet(path, columns, only, rows)
+
+    # -- formats ----------------------------------------------------------------------------------------------------
+
+    def _csv(
+        self,
+        path: str,
+        delimiter: str | None,
+        quote: str | None,
+        encoding: str | None,
+        null_markers: Sequence[str],
+        only: Only,
+        rows: int | None,
+    ) -> Iterator[pd.DataFrame]:
+        headers: list[tuple[str, tuple[str, ...]]] = []
+        default = "\t" if any(suffix in path.lower() for suffix in _TABS) else ","
+        format_ = CsvFormat(delimiter=delimiter if delimiter is not None else default, quote=quote, null_markers=tuple(null_markers))
+
+        def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
+            with open_text(opened, encoding, where=file.where) as (text, known):
+                for batch in read_csv_text(text, format_, name=file.name, rows=rows):
+                    if not headers or headers[-1][0] != file.name:
+                        headers.append((file.name, batch.header))
+                        one_header([headers[0], headers[-1]])
+                    notes = f"{known}, delimiter {format_.delimiter!r}, quote {format_.quote!r}"
+                    yield batch.frame(format_, file.name)[[*headers[0][1], SOURCE_POSITION]], batch.unreadable, notes
+
+        return self._each(path, only, read)
+
+    def _json_lines(self, path: str, encoding: str | None, flatten: str | None, only: Only, rows: int | None) -> Iterator[pd.DataFrame]:
+        def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
+            with open_text(opened, encoding, where=file.where) as (text, known):
+                lines = enumerate(text, start=1)
+                while taken := list(itertools.islice(lines, rows)):
+                    found, numbers, broken = parse_json_lines(taken, where=file.name)
+                    positions = [f"{file.name} line {number}" for number in numbers]
+                    yield frame_of_text(_flattened(found, positions, flatten), positions), broken, known
+
+        return self._each(path, only, read)
+
+    def _parquet(self, path: str, columns: Sequence[str] | None, only: Only, rows: int | None) -> Iterator[pd.DataFrame]:
+        def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
+            try:
+                parquet = pyarrow.parquet.ParquetFile(opened)
+                names = list(columns) if columns is not None else parquet.schema_arrow.names
+                missing = [name for name in names if name not in parquet.schema_arrow.names]
+                if missing:
+                    raise SourceFormatError(
+                        file.where, f"it has no columns {missing}; present: {parquet.schema_arrow.names}.", "correct `columns`."
+                    )
+                refuse_reserved(names, file.where)
+                # 10,000 rows at a time keep memory low; in_tables makes frames of the size that was asked for.
+                batches = parquet.iter_batches(batch_size=min(rows or 65_536, 65_536), columns=names)
+                tables = in_tables(batches, rows) if rows is not None else iter([pa.Table.from_batches(batches, _schema(parquet, names))])
+                start = 1
+                for table in tables:
+                    frame = arrow_to_frame(table)
+                    frame[SOURCE_POSITION] = pd.array(
+                        [f"{file.name} row {number}" for number in range(start, start + len(frame))], dtype=TEXT
+                    )
+                    start += len(frame)
+                    yield frame, [], f"{parquet.metadata.num_rows} rows in {parquet.metadata.num_row_groups} row groups"
+            except (pa.ArrowException, OSError) as error:
+                raise SourceFormatError(
+                    file.where, f"this is no readable Parquet file ({str(error).splitlines()[0]}).", "have it delivered again."
+                ) from error
+
+        return self._each(path, only, read, packed=True)
+
+    def _each(
+        self,
+        path: str,
+        only: Only,
+        read: Callable[[StoredFile, BinaryIO], Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]],
+        *,
+        packed: bool = False,
+    ) -> Iterator[pd.DataFrame]:
+        """The frames of each file that is to be read, and what the account needs to know of it; at least one frame."""
+        storage = Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
+        none = True
+        for file, digest in files_to_read(storage, path, only):
+            count = 0
+            notes = ""
+            with storage.open(file) if packed else storage.unpacked(file) as opened:
+                for frame, broken, found_out in read(file, opened):
+                    notes = found_out
+                    record_unreadable(broken)
+                    count += len(frame) + len(broken)
+                    none = False
+                    yield frame
+            if "(a guess)" in notes:
+                logger.warning("%s: the encoding is %s", file.where, notes.partition(",")[0])
+            record_read(file.where, count, notes=notes)
+            if digest is not None:
+                record_watermark(f"{HASH}{digest}", file.name)
+        if none:
+            yield frame_of_text([], [])
 
 
-def _refuse_names(header: Sequence[str], where: str) -> None:
-    refuse_reserved(header, where)
-    if not all(name.strip() for name in header):
-        raise SourceFormatError(where, f"the header {list(header)} has a column without a name.", "have every column named at the source.")
-    repeated = sorted({name for name in header if list(header).count(name) > 1})
-    if repeated:
-        raise SourceFormatError(where, f"the header repeats {repeated}.", "have the columns named apart at the source.")
+def files_to_read(storage: Storage, path: str, only: Only) -> Iterator[tuple[StoredFile, str | None]]:
+    """The files that a path names and that are to be read, each with its hash where hashes count.
+
+    Raises:
+        SourceFormatError: A file that was loaded has changed, and `only` is "new".
+    """
+    if only == "all":
+        yield from ((file, None) for file in storage.find(path))
+        return
+    loaded = {source.removeprefix(HASH): str(name) for source, name in committed_watermarks().items() if source.startswith(HASH)}
+    seen: set[str] = set()
+    for file in storage.find(path, may_be_none=True):
+        digest = storage.digest(file)
+        if digest in loaded or digest in seen:
+            logger.info("%s: left out, its content was loaded as %s", file.where, loaded.get(digest, "another file of this read"))
+            continue
+        if only == "new" and file.name in loaded.values():
+            raise SourceFormatError(
+                file.where, "the file has changed since it was loaded.",
+                'deliver changes under a new name, or say only="new_or_changed" and merge the rows by their key.',
+            )  # fmt: skip
+        seen.add(digest)
+        yield file, digest
 
 
-__all__ = ["FilesResource"]
+def _schema(parquet: Any, names: Sequence[str]) -> pa.Schema:
+    return pa.schema([parquet.schema_arrow.field(name) for name in names])
+
+
+def _flattened(found: Any, positions: Sequence[str], separator: str | None) -> Any:
+    if separator is None:
+        return found
+    return [flatten(record, separator, where=place) for record, place in zip(found, positions, strict=True)]
+
+
+def _concatenated(frames: Iterator[pd.DataFrame]) -> pd.DataFrame:
+    read = list(frames)
+    if len(read) == 1:
+        return read[0]
+    whole = pd.concat(read, ignore_index=True)
+    names = [name for name in whole.columns if name != SOURCE_POSITION]
+    return whole[[*names, SOURCE_POSITION]]
+
+
+__all__ = ["HASH", "FilesResource", "Only", "files_to_read"]

@@ -7,7 +7,10 @@ Not here: running the statements (`sql.py`), keeping the watermark (`loading/led
 """
 
 import datetime
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
@@ -49,6 +52,9 @@ class Incremental:
             raise ConfigurationError(
                 f"Incremental({self.column!r})", f"nulls is 'fail', 'skip' or 'include'; given: {self.nulls!r}.", "correct it."
             )
+        nothing: Any = datetime.timedelta() if isinstance(self.lag, datetime.timedelta) else 0
+        if self.lag is not None and not self.lag >= nothing:
+            raise ConfigurationError(f"Incremental({self.column!r})", f"a lag is at least 0; given: {self.lag!r}.", "correct it.")
 
     def lower(self, committed: Value | None) -> Value | None:
         """The lower bound: the committed watermark less the lag, or the start; None for none.
@@ -58,8 +64,13 @@ class Incremental:
         """
         if committed is None or self.lag is None:
             return self.start if committed is None else committed
+        lag: Any = self.lag
+        if isinstance(lag, float) and isinstance(committed, int):
+            lag = math.ceil(lag)  # a float could not hold a big integer
+        elif isinstance(lag, float) and isinstance(committed, Decimal):
+            lag = Decimal(repr(lag))
         try:
-            lowered: Any = committed - self.lag  # type: ignore[operator]
+            lowered: Any = committed - lag
         except TypeError as error:
             raise ConfigurationError(
                 f"watermark {self.column}",
@@ -70,18 +81,18 @@ class Incremental:
             return None
         return cast("Value", lowered)
 
-    def above(self, lower: Value | None, *, committed: bool) -> sa.ColumnElement[bool] | None:
-        """The condition on rows above the lower bound; None for none.
+    def above(self, lower: Value | None, *, committed: bool) -> list[sa.ColumnElement[bool]]:
+        """The condition on rows above the lower bound; empty for none.
 
         Args:
             lower: The bound.
             committed: It is a watermark, so rows that equal it were read, unless they shall come again.
         """
         if lower is None:
-            return None
+            return []
         column: sa.ColumnClause[Any] = sa.column(self.column)
         closed = self.include_start or not committed or self.lag is not None
-        return column >= lower if closed else column > lower
+        return [column >= lower if closed else column > lower]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,19 +117,19 @@ class Window:
         return sa.and_(sa.true(), *bounds)
 
 
-def highest(source: Any, column: str, condition: sa.ColumnElement[bool] | None, most_rows: int | None) -> sa.Select[Any]:
+def highest(source: Any, column: str, conditions: Sequence[sa.ColumnElement[bool]], most_rows: int | None) -> sa.Select[Any]:
     """The statement for the value to read up to: the highest one, or the one in place `most_rows`; NULL for no rows."""
     found: sa.ColumnClause[Any] = sa.column(column)
-    conditions = [found.is_not(None), *([] if condition is None else [condition])]
+    present = [found.is_not(None), *conditions]
     if most_rows is None:
-        return sa.select(sa.func.max(found)).select_from(source).where(*conditions)
-    first = sa.select(found).select_from(source).where(*conditions).order_by(found).limit(most_rows).subquery("first_rows")
+        return sa.select(sa.func.max(found)).select_from(source).where(*present)
+    first = sa.select(found).select_from(source).where(*present).order_by(found).limit(most_rows).subquery("first_rows")
     return sa.select(sa.func.max(first.c[column]))
 
 
-def without_value(source: Any, column: str) -> sa.Select[Any]:
+def without_value(source: Any, column: str, conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
     """The statement that counts rows that no watermark reaches."""
-    return sa.select(sa.func.count()).select_from(source).where(sa.column(column).is_(None))
+    return sa.select(sa.func.count()).select_from(source).where(sa.column(column).is_(None), *conditions)
 
 
 __all__ = ["Incremental", "Window", "highest", "without_value"]

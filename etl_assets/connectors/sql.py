@@ -139,7 +139,8 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
 
     def _query(self, query: str, parameters: Mapping[str, Any] | None) -> "_Source":
         try:
-            text = sa.text(query).bindparams(**dict(parameters or {}))
+            # As a subquery it must not end with a semicolon, and the line break ends a comment in its last line.
+            text = sa.text(query.rstrip("; \t\r\n") + "\n").bindparams(**dict(parameters or {}))
         except sa.exc.ArgumentError as error:
             raise ConfigurationError("query", f"{error.args[0]}.", "write it as `:name` in the query, or leave out its value.") from error
         return _Source(name="query", picked=[sa.text("*")], text=text)
@@ -234,20 +235,21 @@ class _Reading:
         incremental = self._incremental
         if incremental is None:
             return self._source.statement(conditions)
-        origin, column = self._source.origin, incremental.column
+        origin, column, committed = self._source.origin, incremental.column, self._committed
+        found: sa.ColumnClause[Any] = sa.column(column)
         if incremental.nulls == "fail":
-            missing = session.value(without_value(origin, column))
+            missing = session.value(without_value(origin, column, conditions))
             if missing:
                 raise SourceFormatError(
                     self.where, f"{missing} rows have no {column}, so no watermark ever reaches them.",
                     'choose another column, or say nulls="skip" or nulls="include".',
                 )  # fmt: skip
-        lower = incremental.lower(self._committed)
-        above = incremental.above(lower, committed=self._committed is not None)
-        bounded = sa.and_(*conditions, above) if above is not None else (sa.and_(*conditions) if conditions else None)
-        self._reached = session.value(highest(origin, column, bounded, incremental.most_rows))
-        found: sa.ColumnClause[Any] = sa.column(column)
-        new = sa.false() if self._reached is None else sa.and_(found <= self._reached, *([] if above is None else [above]))
+        above = incremental.above(incremental.lower(committed), committed=committed is not None)
+        # What is read again counts for nothing here: only rows beyond the watermark move it.
+        beyond = above if committed is None else [found > committed]
+        reached = session.value(highest(origin, column, [*conditions, *beyond], incremental.most_rows))
+        self._reached = committed if reached is None else reached
+        new: sa.ColumnElement[bool] = sa.false() if self._reached is None else sa.and_(found <= self._reached, *above)
         if incremental.nulls == "include":
             new = sa.or_(new, found.is_(None))
         return self._source.statement([*conditions, new])
@@ -255,14 +257,9 @@ class _Reading:
     def report(self, rows: int) -> None:
         """Tell the account what was read, and up to where."""
         record_read(self.where, rows)
-        if self._incremental is None:
-            return
-        reached: Any = self._reached if self._reached is not None else self._committed
-        if self._incremental.lag is not None and self._committed is not None:
-            # What was read again may end below the watermark, which never goes back.
-            reached = max(reached, self._committed)
-        if reached is not None:
-            record_watermark(self._watermark, reached)
+        if self._incremental is not None and self._reached is not None:
+            # Also one that stays: it says that the load only adds.
+            record_watermark(self._watermark, self._reached)
 
 
 class _Explained:

@@ -47,7 +47,7 @@ def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec]
     Raises:
         UnstorableValueError: A value does not fit its column exactly, or PostgreSQL counted other rows than were sent.
     """
-    binary = all(arrow_type(column.type) is not None for column in columns)
+    binary = all(arrow_type(column.type) is not None and not _is_interval_as_text(column, frame[column.name]) for column in columns)
     chunks = (_binary if binary else _csv)(columns, frame, where)
     stream = _Stream(chunks)
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {})").format(
@@ -165,6 +165,8 @@ def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, whe
 
 
 def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
+    if pa.types.is_decimal(type_) and any(isinstance(value, decimal.Decimal) and value.is_nan() for value in values.array):
+        raise pa.ArrowInvalid("NaN has no digits")
     array = pa.array(values, from_pandas=True) if values.dtype != object else pa.array(values, type=type_, from_pandas=True)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -190,7 +192,8 @@ def _each(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, conv
 
 def _is_missing(values: "pd.Series[Any]") -> Sequence[bool]:
     missing: list[bool] = values.isna().tolist()
-    return missing
+    # NaN of a Decimal is a value that numeric knows; pandas takes it for missing.
+    return [gone and not isinstance(value, decimal.Decimal) for value, gone in zip(values.array, missing, strict=True)]
 
 
 def _as_json(value: Any) -> str:
@@ -207,6 +210,11 @@ def _json_default(value: Any) -> Any:
     if isinstance(value, decimal.Decimal | uuid.UUID):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _is_interval_as_text(column: ColumnSpec, values: "pd.Series[Any]") -> bool:
+    # Months and days have no length, so an interval is read as text and goes back as text.
+    return column.type == "interval" and any(isinstance(value, str) for value in values.array)
 
 
 def _as_text(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import psycopg2.sql
 
-from etl_assets.errors import DatabaseRefusedError
+from etl_assets.errors import DatabaseRefusedError, UnstorableValueError
 from etl_assets.loading import session
 from etl_assets.loading import sql as statements
 from etl_assets.loading.copy import copy_frame
@@ -41,8 +41,24 @@ def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFra
     )
     cursor.execute(copied)
     copy_frame(cursor, psycopg2.sql.Identifier("pg_temp", staging), columns, frame, where=where)
+    _refuse_unusable_keys(cursor, staging, spec.primary_key, where)
     cursor.execute(statements.merge(request.target, staging, columns, spec.primary_key))
     return None, len(frame)
+
+
+def _refuse_unusable_keys(cursor: Any, staging: str, key: tuple[str, ...], where: str) -> None:
+    """Rows without a key of their own: a table that was made elsewhere may have no constraint that refuses them."""
+    cursor.execute(statements.unusable_key(staging, key))
+    found = cursor.fetchone()
+    if found is None:
+        return
+    values, rows = found
+    shown = ", ".join(f"{name}={'NULL' if value is None else value[:80]}" for name, value in zip(key, values, strict=True))
+    if None in values:
+        raise UnstorableValueError(where, f"a row has no primary key ({shown}).", "leave it out, or complete it, in the asset.")
+    raise UnstorableValueError(
+        where, f"{rows} rows share the primary key {shown}, and a merge keeps one.", "leave one of them in the asset."
+    )
 
 
 def _existing_or_new(cursor: Any, request: LoadRequest, spec: TableSpec) -> list[ColumnSpec]:
@@ -146,7 +162,7 @@ def apply(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFram
 
     Raises:
         DatabaseRefusedError: The table has another shape, or a merge has no key.
-        UnstorableValueError: A value does not fit its column exactly.
+        UnstorableValueError: A value does not fit its column exactly, or rows of a merge share a key.
     """
     return _DISPOSITIONS[request.disposition](cursor, request, spec, frame)
 

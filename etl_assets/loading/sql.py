@@ -143,13 +143,16 @@ def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
 
 
 def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Sequence[str]) -> sql.Composed:
-    """MERGE of a temporary table into the target: rows that are the same are not touched."""
+    """MERGE of a temporary table into the target: rows that are the same are not touched.
+
+    `*<>` compares the stored bytes: 1.5 and 1.50 are equal numbers, but not the same; and json or point have no equality at all.
+    """
     names = [column.name for column in columns]
-    others = [column for column in columns if column.name not in key]
-    update = sql.SQL("WHEN MATCHED AND ROW({}) IS DISTINCT FROM ROW({}) THEN UPDATE SET {} ").format(
-        _compared(others, "t"),
-        _compared(others, "s"),
-        sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(c.name), sql.Identifier("s", c.name)) for c in others),
+    others = [name for name in names if name not in key]
+    update = sql.SQL("WHEN MATCHED AND ROW({})::record *<> ROW({})::record THEN UPDATE SET {} ").format(
+        sql.SQL(", ").join(sql.Identifier("t", name) for name in others),
+        sql.SQL(", ").join(sql.Identifier("s", name) for name in others),
+        sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("s", name)) for name in others),
     )
     return sql.SQL("MERGE INTO {} AS t USING {} AS s ON {} {}WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})").format(
         name_of(table),
@@ -161,10 +164,14 @@ def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Seq
     )
 
 
-def _compared(columns: Sequence[ColumnSpec], alias: str) -> sql.Composed:
-    # json and xml have no equality.
-    return sql.SQL(", ").join(
-        sql.SQL("{}::text" if column.type in ("json", "xml") else "{}").format(sql.Identifier(alias, column.name)) for column in columns
+def unusable_key(staging: str, key: Sequence[str]) -> sql.Composed:
+    """The query for one key that several rows of a temporary table share, or that has a NULL: its values as text, and the rows."""
+    names = [sql.Identifier(name) for name in key]
+    return sql.SQL("SELECT ARRAY[{}], count(*) FROM {} GROUP BY {} HAVING count(*) > 1 OR {} LIMIT 1").format(
+        sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names),
+        sql.Identifier("pg_temp", staging),
+        sql.SQL(", ").join(names),
+        sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(name) for name in names),
     )
 
 
@@ -192,5 +199,5 @@ def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bo
 
 __all__ = [
     "BOOKKEEPING", "COLUMNS_OF_TABLE", "COMMENT_OF_TABLE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "KEYS_OF_TABLE", "WATERMARKS_OF_ASSET",
-    "WHAT_WOULD_BE_LOST", "add_comments", "add_keys", "create_table", "grant", "merge", "name_of",
+    "WHAT_WOULD_BE_LOST", "add_comments", "add_keys", "create_table", "grant", "merge", "name_of", "unusable_key",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from etl_assets.accounting import SOURCE_POSITION, Read, open_account
-from etl_assets.connectors.excel import ExcelResource
+from etl_assets.connectors.excel import ExcelResource, Layout
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError
 
 Write = Callable[..., ExcelResource]
@@ -101,7 +101,7 @@ def test_an_error_on_another_sheet_changes_nothing(write: Write, tmp_path: Path)
 def test_a_merged_header_may_reach_beyond_the_data(write: Write) -> None:
     """A merged title wider than the filled columns names the columns there are."""
     excel = write(["Carrier", None], ["Code", "Name"], ["x", "y"], merged=["A1:D1"])
-    assert names_of(excel.read("a.xlsx", sheet="Data", header_rows=(1, 2))) == ["Carrier Code", "Carrier Name"]
+    assert names_of(excel.read("a.xlsx", sheet="Data", layout=Layout(header_rows=(1, 2)))) == ["Carrier Code", "Carrier Name"]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_header_rows_name_the_columns(
     excel = write(*rows, ["x"] * 2, merged=merged)
     if expected is None:
         with pytest.raises(SourceFormatError, match="some empty or repeated"):
-            excel.read("a.xlsx", sheet="Data", header_rows=header_rows)
+            excel.read("a.xlsx", sheet="Data", layout=Layout(header_rows=header_rows))
     else:
-        assert names_of(excel.read("a.xlsx", sheet="Data", header_rows=header_rows)) == expected
+        assert names_of(excel.read("a.xlsx", sheet="Data", layout=Layout(header_rows=header_rows))) == expected
 
 
 def test_hidden_title_rows_count(write: Write, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_hidden_title_rows_count(write: Write, tmp_path: Path) -> None:
     workbook = openpyxl.load_workbook(tmp_path / "a.xlsx")
     workbook["Data"].row_dimensions[1].hidden = True
     workbook.save(tmp_path / "a.xlsx")
-    assert excel.read("a.xlsx", sheet="Data", header_rows=(2,)).to_dict("list") == {"a": ["x"], SOURCE_POSITION: ["a.xlsx Data row 3"]}
+    assert excel.read("a.xlsx", sheet="Data", layout=Layout(header_rows=(2,))).to_dict("list") == {"a": ["x"], SOURCE_POSITION: ["a.xlsx Data row 3"]}
 
 
 def test_empty_rows_are_left_out(write: Write) -> None:
@@ -154,20 +154,20 @@ def test_empty_rows_are_left_out(write: Write) -> None:
 def test_the_footer_is_dropped(write: Write) -> None:
     """The first row that starts with the footer's text, and everything below it, are no data."""
     excel = write(["a", "b"], ["x", 1], ["Total", 1], [], ["y", 2])
-    assert rows_of(excel.read("a.xlsx", sheet="Data", footer_starts_with="Total")) == [["x", "1"]]
+    assert rows_of(excel.read("a.xlsx", sheet="Data", layout=Layout(footer_starts_with="Total"))) == [["x", "1"]]
 
 
 def test_the_footer_is_found_by_its_first_filled_cell(write: Write) -> None:
     """A footer may start further right."""
     excel = write(["a", "b"], ["x", 1], [None, "Total: 1"])
-    assert rows_of(excel.read("a.xlsx", sheet="Data", footer_starts_with="Total")) == [["x", "1"]]
+    assert rows_of(excel.read("a.xlsx", sheet="Data", layout=Layout(footer_starts_with="Total"))) == [["x", "1"]]
 
 
 def test_the_footer_is_reported_as_a_step(write: Write) -> None:
     """The step says how many rows the footer took, and the read counts them too."""
     excel = write(["a", "b"], ["x", 1], ["Total", 1], [], ["note"])
     with open_account() as account:
-        excel.read("a.xlsx", sheet="Data", footer_starts_with="Total")
+        excel.read("a.xlsx", sheet="Data", layout=Layout(footer_starts_with="Total"))
     assert (account.rows_read, account.rows_dropped, [(step.rows_in, step.rows_out) for step in account.steps]) == (3, 2, [(3, 1)])
 
 
@@ -175,7 +175,7 @@ def test_a_footer_that_does_not_come_is_refused(write: Write) -> None:
     """A declared footer that no row starts is an error: a misspelt one would load the totals as data."""
     excel = write(["a"], ["Sum"])
     with pytest.raises(SourceFormatError, match="no row starts with 'Total'; the last one starts with 'Sum'"):
-        excel.read("a.xlsx", sheet="Data", footer_starts_with="Total")
+        excel.read("a.xlsx", sheet="Data", layout=Layout(footer_starts_with="Total"))
 
 
 def test_rows_are_reported(write: Write, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_header_without_rows_is_an_empty_frame(write: Write) -> None:
 def test_a_sheet_of_another_layout_is_refused(write: Write, rows: list[list[str]], header_rows: tuple[int, ...], said: str) -> None:
     """A sheet that does not have the declared layout is a format error."""
     with pytest.raises(SourceFormatError, match=said):
-        write(*rows).read("a.xlsx", sheet="Data", header_rows=header_rows)
+        write(*rows).read("a.xlsx", sheet="Data", layout=Layout(header_rows=header_rows))
 
 
 def test_a_missing_sheet_lists_the_sheets(write: Write) -> None:
@@ -241,7 +241,7 @@ def test_what_is_no_workbook_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_merged_header_is_read_whatever_the_name_of_the_file(write: Write) -> None:
     """A workbook whose name does not end in .xlsx has merged headers too."""
     excel = write(["Carrier", None], ["Code", "Name"], ["x", "y"], merged=["A1:B1"], name="delivery.dat")
-    assert names_of(excel.read("delivery.dat", sheet="Data", header_rows=(1, 2))) == ["Carrier Code", "Carrier Name"]
+    assert names_of(excel.read("delivery.dat", sheet="Data", layout=Layout(header_rows=(1, 2)))) == ["Carrier Code", "Carrier Name"]
 
 
 @pytest.mark.parametrize(("path", "sheet"), [("nope.xlsx", "Data"), ("a.xlsx", "Nope"), ("text.xlsx", "Data"), ("a.xlsx", "Data")])

@@ -6,6 +6,8 @@ Types that Arrow or pandas would change come as text (intervals, bits, times wit
 Not here: which rows are asked for (`sql.py`).
 """
 
+import datetime
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -15,16 +17,33 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
 from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import BindTyping
 
 from etl_assets.connectors.databases.session import Session, compile_statement
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets.frames import arrow_to_series, in_tables
 from etl_assets.postgres.copy_out import refuse_repeated_columns
 
-# DuckDB's SQL follows PostgreSQL's; its client binds by position.
-_DIALECT: Any = postgresql.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]
+
+class _Preparer(PGIdentifierPreparer):
+    """Every name in quotes: DuckDB has reserved words of its own."""
+
+    def _requires_quotes(self, value: str) -> bool:
+        return True
+
+
+class _Dialect(PGDialect):
+    """DuckDB's SQL follows PostgreSQL's, but its NUMERIC has three digits and its FLOAT is single: values are bound as they are."""
+
+    preparer = _Preparer
+    bind_typing = BindTyping.NONE
+    supports_statement_cache = True
+
+
+# Its client binds by position.
+_DIALECT: Any = _Dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]
 _BATCH_ROWS = 50_000
 _AS_TEXT = ("INTERVAL", "BIT", "TIME WITH TIME ZONE", "TIME_NS", "BIGNUM", "VARINT")
 _AS_NUMBER = ("HUGEINT", "UHUGEINT")
@@ -53,7 +72,8 @@ class DuckdbDatabase:
         """See `Database`."""
         if isinstance(error, EtlError):
             return error
-        if not isinstance(error, duckdb.Error):
+        # Arrow wraps what DuckDB says while rows are read.
+        if not isinstance(error, duckdb.Error | pa.ArrowException | OSError):
             raise error
         said = str(error).splitlines()[0].rstrip(".")
         if isinstance(error, duckdb.IOException) and "lock" in said.lower():
@@ -91,8 +111,23 @@ class _DuckdbSession:
 
     def value(self, statement: Any) -> Any:
         text, bound = compile_statement(statement, _DIALECT, "query")
-        row = self._connection.execute(text, list(bound.values())).fetchone()
-        return None if row is None else row[0]
+        shown = f"SELECT value, CAST(value AS VARCHAR) FROM ({text}\n) AS found(value)"
+        row = self._connection.execute(shown, list(bound.values())).fetchone()
+        return None if row is None else _exact_value(*row)
+
+
+def _exact_value(value: Any, shown: str | None) -> Any:
+    """What the client made of a value, refused where it is not the value: it makes 9999-12-31 of infinity and cuts nanoseconds."""
+    if isinstance(value, uuid.UUID):
+        return shown
+    if isinstance(value, datetime.date) and shown is not None:
+        fraction = shown.partition(".")[2]
+        if "infinity" in shown or len(fraction.partition("+")[0].rstrip("0")) > 6:
+            raise SourceFormatError(
+                "watermark", f"the highest value is {shown}, which is no date that a watermark can hold.",
+                "leave such rows out with a query, cast the column to TIMESTAMP, or choose another one.",
+            )  # fmt: skip
+    return value
 
 
 def _exact(text: str, types: dict[str, str]) -> str:

@@ -78,7 +78,7 @@ class MysqlDatabase:
     def _connect_arguments(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {"program_name": self._settings.application_name, "connect_timeout": 10, "charset": "utf8mb4"}
         # Anything the URL says about TLS itself stands.
-        if self._settings.verifies(self._url.host) and not any(name.startswith("ssl") for name in self._url.query):
+        if self._settings.verifies_any(self._url) and not any(name.startswith("ssl") for name in self._url.query):
             try:
                 arguments["ssl"] = ssl.create_default_context(cafile=self._settings.tls_ca_file)
             except OSError as error:
@@ -117,25 +117,34 @@ class _MysqlSession:
         text, bound = compile_statement(statement, self._connection.dialect, where)
         text = self._with_exact_floats(text, bound, where)
         driver: Any = self._connection.connection.driver_connection
-        with driver.cursor(SSCursor) as cursor:
+        cursor = driver.cursor(SSCursor)
+        ended = False
+        try:
             cursor.execute(text, bound or None)
-            names, fields = _described(cursor)
-            types = [_arrow_type(field) for field in fields]
-            whole: list[Any] = []
-            first = True
-            while True:
-                fetched = [_plain_row(row, fields) for row in cursor.fetchmany(rows or _WHOLE_FETCH)]
-                if rows is None and fetched:
-                    whole += fetched
-                    continue
-                if rows is None or fetched or first:
-                    yield typed_frame(names, whole if rows is None else fetched, types, where)
-                first = False
-                if rows is None or len(fetched) < rows:
-                    return
+            yield from _frames(cursor, rows, where)
+            ended = True
+        finally:
+            if ended:
+                cursor.close()
+            else:
+                self._break_off(cursor)
 
     def value(self, statement: Any) -> Any:
-        return self._connection.execute(statement).scalar_one_or_none()
+        result: Any = self._connection.execute(statement)
+        type_code = result.cursor.description[0][1]
+        value = result.scalar_one_or_none()
+        if type_code == FIELD_TYPE.FLOAT:
+            # Six digits are printed of a FLOAT, and those are another number.
+            (found,) = statement.subquery("found").columns
+            value = self._connection.execute(sa.select(found + sa.literal_column("0e0"))).scalar_one_or_none()
+        return value
+
+    def _break_off(self, cursor: Any) -> None:
+        """Close the connection: the client would read on to the last row, or read from a connection that is lost."""
+        if cursor._result is not None:
+            cursor._result.unbuffered_active = False
+        cursor.connection = None
+        self._connection.invalidate()
 
     def _with_exact_floats(self, text: str, bound: Any, where: str) -> str:
         """The statement with FLOAT columns as DOUBLE; unchanged when it has none."""
@@ -153,6 +162,23 @@ class _MysqlSession:
             f"{name} + 0e0 AS {name}" if field.type_code == FIELD_TYPE.FLOAT else name for name, field in zip(quoted, fields, strict=True)
         ]
         return f"SELECT {', '.join(picked)} FROM ({text}\n) AS exact"
+
+
+def _frames(cursor: Any, rows: int | None, where: str) -> Iterator[pd.DataFrame]:
+    names, fields = _described(cursor)
+    types = [_arrow_type(field) for field in fields]
+    whole: list[Any] = []
+    first = True
+    while True:
+        fetched = [_plain_row(row, fields) for row in cursor.fetchmany(rows or _WHOLE_FETCH)]
+        if rows is None and fetched:
+            whole += fetched
+            continue
+        if rows is None or fetched or first:
+            yield typed_frame(names, whole if rows is None else fetched, types, where)
+        first = False
+        if rows is None or len(fetched) < rows:
+            return
 
 
 def _described(cursor: Any) -> tuple[list[str], Sequence[Any]]:

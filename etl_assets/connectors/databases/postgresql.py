@@ -3,16 +3,20 @@
 Not here: how COPY is parsed (`postgres/copy_out.py`), what SQLSTATEs mean (`postgres/connection.py`).
 """
 
+import contextlib
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
+import psycopg2
 import sqlalchemy as sa
+from psycopg2 import extensions
 from sqlalchemy.engine import URL
 
 from etl_assets.connectors.databases.session import Session, SessionSettings, compile_statement
-from etl_assets.errors import EtlError
+from etl_assets.errors import EtlError, SourceFormatError
 from etl_assets.postgres.connection import explain_error, make_engine
 from etl_assets.postgres.copy_out import stream_query
 
@@ -23,7 +27,7 @@ class PostgresqlDatabase:
     def __init__(self, url: URL, settings: SessionSettings) -> None:
         self._settings = settings
         # Anything the URL says about TLS itself stands; without a word libpq would take an unverified or plain connection.
-        if settings.verifies(url.host) and "sslmode" not in url.query:
+        if settings.verifies_any(url) and "sslmode" not in url.query:
             authorities = {} if "sslrootcert" in url.query else {"sslrootcert": settings.tls_ca_file or "system"}
             url = url.update_query_dict({"sslmode": "verify-full", **authorities})
         self._url = url
@@ -39,6 +43,8 @@ class PostgresqlDatabase:
         )
         try:
             with engine.connect() as connection:
+                for type_ in _DATES:
+                    extensions.register_type(type_, connection.connection.driver_connection)
                 yield _PostgresqlSession(connection)
         finally:
             engine.dispose()
@@ -54,10 +60,45 @@ class _PostgresqlSession:
 
     def frames(self, statement: Any, *, rows: int | None, where: str) -> Iterator[pd.DataFrame]:
         text, bound = compile_statement(statement, self._connection.dialect, where)
-        return stream_query(self._connection, text, bound or None, rows=rows, where=where)
+        ended = False
+        try:
+            yield from stream_query(self._connection, text, bound or None, rows=rows, where=where)
+            ended = True
+        finally:
+            if not ended:
+                # The server would go on to the last row, and the end of the transaction wait for it.
+                driver: Any = self._connection.connection.driver_connection
+                with contextlib.suppress(psycopg2.Error):
+                    driver.cancel()
 
     def value(self, statement: Any) -> Any:
-        return self._connection.execute(statement).scalar_one_or_none()
+        result: Any = self._connection.execute(statement)
+        type_code = result.cursor.description[0].type_code
+        value = result.scalar_one_or_none()
+        if type_code == _REAL and value is not None:
+            # The shortest digits of a real are another number as double precision, which they are compared in.
+            (value,) = struct.unpack("f", struct.pack("f", value))
+        return value
 
+
+def _exact(type_: Any) -> Any:
+    """A reader of dates that refuses what Python has no date for; psycopg2 makes 9999-12-31 of infinity."""
+
+    def read(text: Any, cursor: Any) -> Any:
+        try:
+            if text is None or not text.endswith("infinity"):
+                return type_(text, cursor)
+        except (ValueError, OverflowError, psycopg2.DataError):
+            pass
+        raise SourceFormatError(
+            "watermark", f"the highest value is {text}, which is no date that a watermark can hold.",
+            "leave such rows out with a query, or choose another column.",
+        )  # fmt: skip
+
+    return extensions.new_type(type_.values, "DATE", read)
+
+
+_DATES = [_exact(type_) for type_ in (extensions.PYDATE, extensions.PYDATETIME, extensions.PYDATETIMETZ)]
+_REAL = 700
 
 __all__ = ["PostgresqlDatabase"]

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.engine import URL
 
 from etl_assets.connectors.hosts import is_local
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
@@ -40,6 +41,12 @@ class SessionSettings:
         """Whether the certificate of this host must be verified."""
         return self.tls == "verified" or (self.tls == "verified_remote" and not is_local(host))
 
+    def verifies_any(self, url: URL) -> bool:
+        """Whether the certificate of a host of this URL must be verified; drivers take hosts as an option too."""
+        named = url.query.get("host", ())
+        listed = [host for text in ([named] if isinstance(named, str) else named) for host in text.split(",")]
+        return any(self.verifies(host) for host in [url.host, *(_without_port(host) for host in listed)])
+
 
 class Session(Protocol):
     """An open, read-only session."""
@@ -59,6 +66,10 @@ class Database(Protocol):
 
     def explain(self, error: BaseException, where: str) -> EtlError:
         """This project's error for what the driver raised; what no driver raised is raised again."""
+
+
+def _without_port(host: str) -> str:
+    return host.partition(":")[0] if host.count(":") == 1 else host
 
 
 def compile_statement(statement: Any, dialect: sa.Dialect, where: str) -> tuple[str, Mapping[str, Any]]:

@@ -67,7 +67,7 @@ class SqliteDatabase:
         """See `Database`."""
         if isinstance(error, EtlError):
             return error
-        if not isinstance(error, sqlite3.Error | OverflowError):
+        if not isinstance(error, sqlite3.Error | OverflowError | adbc_driver_manager.Error | pa.ArrowException | OSError):
             raise error
         said = str(error).rstrip(".")
         code = getattr(error, "sqlite_errorcode", None)

@@ -6,7 +6,7 @@ Not here: any correction (`clean.py`).
 from pandera.typing import DataFrame
 
 from etl_assets.assets import etl_asset
-from etl_assets.connectors.excel import ExcelResource
+from etl_assets.connectors.excel import ExcelResource, Layout
 from etl_assets.connectors.files import FilesResource
 from etl_assets.connectors.paging import NextUrl
 from etl_assets.connectors.rest import Endpoint, RestResource
@@ -49,4 +49,4 @@ def airports(files: FilesResource) -> DataFrame[RawAirports]:
 @etl_asset(schema="raw", kinds={"excel"})
 def airlines(workbooks: ExcelResource) -> DataFrame[RawAirlines]:
     """Carriers, from a workbook with a title, a header of two rows and a totals footer."""
-    return workbooks.read("airlines.xlsx", sheet="Carriers", header_rows=(3, 4), footer_starts_with="Total")
+    return workbooks.read("airlines.xlsx", sheet="Carriers", layout=Layout(header_rows=(3, 4), footer_starts_with="Total"))
