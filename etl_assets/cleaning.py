@@ -24,7 +24,9 @@ import numpy as np
 import pandas as pd
 
 from etl_assets.accounting import SOURCE_POSITION, Change, StepReport, record_step
+from etl_assets.conversion import Unconverted
 from etl_assets.errors import CleaningError, ContractDefinitionError
+from etl_assets.notations import NumberNotation
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +161,7 @@ def map_values(column: str, mapping: Mapping[str, str]) -> Step:
 
 
 def parse_dates(column: str, format: str) -> Step:
-    """Dates written in one format, such as "%m/%d/%Y", as dates; other text stays and fails the contract.
+    """Dates written in one format, such as "%m/%d/%Y", as dates; other text stays and fails the contract, an ISO date too.
 
     Raises:
         ContractDefinitionError: The format does not name year, month and day.
@@ -171,14 +173,44 @@ def parse_dates(column: str, format: str) -> Step:
         try:
             return datetime.strptime(text, format).date()
         except (TypeError, ValueError):
-            return text
+            return Unconverted(text) if isinstance(text, str) else text
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
         values = frame[column]
-        known = {value: parse(value) for value in values.dropna().unique()}
-        return frame.assign(**{column: values.astype(object).map(known).where(values.notna(), None)})
+        return frame.assign(**{column: _each(values, {value: parse(value) for value in values.dropna().unique()})})
 
     return Step(name=f"parse dates of {column} as {format}", function=run, columns=(column,))
+
+
+def parse_numbers(*columns: str, notation: NumberNotation) -> Step:
+    """Numbers written as people write them, such as "1.234,50 €" or "(1,234.50)", as plain text, digit for digit.
+
+    The contract converts the text to its type. Text in another notation stays and fails the contract, even "1.5" where the decimal mark
+    is a comma. Values that are numbers already stay.
+
+    Raises:
+        ContractDefinitionError: The notation contradicts itself.
+    """
+    parse = notation.parser()
+
+    def plain(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parsed = parse(value)
+        return Unconverted(value) if parsed is None else parsed
+
+    def run(frame: pd.DataFrame) -> pd.DataFrame:
+        changed: dict[str, Any] = {}
+        for name in columns:
+            values = frame[name]
+            known = {value: plain(value) for value in values.dropna().unique()}
+            if not any(isinstance(value, Unconverted) for value in known.values()) and isinstance(values.dtype, pd.StringDtype):
+                changed[name] = values.map(known).astype(values.dtype)
+            else:
+                changed[name] = _each(values, known)
+        return frame.assign(**changed)
+
+    return Step(name=f"parse numbers of {', '.join(columns)}", function=run, columns=columns)
 
 
 def derive(column: str, function: Callable[[pd.DataFrame], Any], *, named: str | None = None) -> Step:
@@ -247,6 +279,12 @@ def deduplicate(*, key: Sequence[str], order_by: Sequence[str], keep: Literal["f
     )
 
 
+def _each(values: "pd.Series[Any]", known: Mapping[Any, Any]) -> "pd.Series[Any]":
+    """Each value by what it becomes, as objects: pandas would make text of a column that is all text, and forget which was refused."""
+    cells = [None if gone else known[value] for value, gone in zip(values.array, values.isna(), strict=True)]
+    return pd.Series(cells, index=values.index, dtype=object)
+
+
 def _orderable(values: "pd.Series[Any]") -> "pd.Series[Any]":
     """The values, text that stands among converted values taken out."""
     if not pd.api.types.is_object_dtype(values.dtype):
@@ -282,6 +320,6 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, columns: tuple[str, ...]
 
 
 __all__ = [
-    "Step", "apply", "clean", "deduplicate", "derive", "drop_rows", "map_values", "null_markers", "parse_dates", "rename",
+    "Step", "apply", "clean", "deduplicate", "derive", "drop_rows", "map_values", "null_markers", "parse_dates", "parse_numbers", "rename",
     "select", "trim",
 ]  # fmt: skip

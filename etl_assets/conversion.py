@@ -30,6 +30,12 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?")
 
 
+class Unconverted(str):
+    """Text that a declared notation refused: no type takes it, even where it would be right in another notation."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Converted:
     """A column after conversion.
@@ -291,6 +297,9 @@ def _convert_each(values: "pd.Series[Any]", target: Target) -> Converted:
     for place, value in enumerate(values.array):
         if missing[place]:
             continue
+        if isinstance(value, Unconverted):
+            failed[place] = True
+            continue
         # Only text is remembered: 0.0 and -0.0, or the two hours of a clock change, are equal and not the same.
         key = value if type(value) is str else None
         outcome = known.get(key) if key is not None else None
@@ -307,6 +316,6 @@ def _convert_each(values: "pd.Series[Any]", target: Target) -> Converted:
 
 
 __all__ = [
-    "Converted", "Target", "anything", "boolean", "category", "convert", "date", "exact_decimal", "floating", "integer", "text",
-    "timestamp",
+    "Converted", "Target", "Unconverted", "anything", "boolean", "category", "convert", "date", "exact_decimal", "floating", "integer",
+    "text", "timestamp",
 ]  # fmt: skip
