@@ -121,6 +121,17 @@ def exec(command: Sequence[str]) -> None:
         sys.exit(_run(command, variables))
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def preview(file: Path) -> None:
+    """Look at a CSV, JSON or Excel FILE: encoding, delimiter, header rows, first rows, and the call that reads it so."""
+    from etl_assets.connectors.preview import as_text
+    from etl_assets.connectors.preview import preview as look_at
+
+    for found in look_at(file):
+        click.echo(as_text(found))
+
+
 @main.group()
 def postgres() -> None:
     """The embedded PostgreSQL server, in the folder ETL_HOME (default .etl)."""

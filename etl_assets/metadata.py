@@ -10,6 +10,8 @@ import dagster as dg
 from etl_assets.accounting import Account
 from etl_assets.rules import RuleOutcome, Severity
 
+_SOURCES = 100
+
 
 def check_result(name: str, outcomes: list[RuleOutcome], *, refused: bool) -> dg.AssetCheckResult:
     """One asset check for the outcomes of one or more rules; `refused` says that the gate stopped the load."""
@@ -40,7 +42,7 @@ def describe(account: Account) -> dict[str, Any]:
     described: dict[str, Any] = {}
     if account.reads:
         described["sources"] = dg.MetadataValue.table(
-            [dg.TableRecord({"source": read.source, "rows": read.rows}) for read in account.reads]
+            [dg.TableRecord({"source": read.source, "rows": read.rows, "notes": read.notes}) for read in account.reads[:_SOURCES]]
         )
     if account.steps:
         described["cleaning"] = dg.MetadataValue.table(

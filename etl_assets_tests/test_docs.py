@@ -1,5 +1,6 @@
 """The pages of the docs are true: their snippets run against real sources."""
 
+import gzip
 import os
 import re
 import sqlite3
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import openpyxl
 import pandas as pd
 import pytest
@@ -40,11 +42,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_files_page(folder: Path) -> None:
     """The page on files reads a CSV file of another encoding, and objects inside a JSON document."""
-    (folder / "orders.csv").write_bytes("id;name\n00501;Müller\n2;NULL\n".encode("cp1252"))
+    (folder / "orders.csv").write_bytes("id;ordered_on;amount\n00501;31.12.2025;1.234,50 €\n2;NULL;1.5\n".encode("cp1252"))
     (folder / "shops.json").write_text('{"data": {"shops": [{"id": 1.50}]}}')
+    (folder / "events").mkdir()
+    (folder / "events" / "1.jsonl.gz").write_bytes(gzip.compress(b'{"id": 1, "of": {"kind": "x"}}\n'))
+    pd.DataFrame({"id": [1, None], "fare": [1.5, 2], "other": [1, 2]}).astype({"id": "Int64"}).to_parquet(folder / "trips.parquet")
     names = run("connectors/files.md")
-    assert names["orders"].fillna("-").to_numpy().tolist() == [["00501", "Müller", "orders.csv line 2"], ["2", "-", "orders.csv line 3"]]
+    assert names["orders"]["id"].tolist() == ["00501", "2"]
     assert names["shops"]["id"].tolist() == ["1.50"]
+    assert names["events"]["of_kind"].tolist() == ["x"]
+    assert list(names["trips"].columns) == ["id", "fare", "source_position"]
+    assert names["sizes"] == [2]
+    assert names["cleaned"]["amount"].tolist() == ["1234.50", "1.5"]
+    assert names["new_events"].keys_by_output_name
 
 
 def test_excel_page(folder: Path) -> None:
@@ -57,8 +67,13 @@ def test_excel_page(folder: Path) -> None:
         sheet.append(row)
     sheet.merge_cells("A3:B3")
     sheet.merge_cells("C3:C4")
+    stock = workbook.create_sheet("Stock")
+    for row in (["as of today"], [None, "Id", "Pieces"], ["note", 1, 5]):
+        stock.append(row)
     workbook.save(folder / "report.xlsx")
-    sales = run("connectors/excel.md")["sales"]
+    names = run("connectors/excel.md")
+    sales = names["sales"]
+    assert names["stock"][["Id", "Pieces"]].to_numpy().tolist() == [["1", "5"]]
     assert sales.to_dict("records") == [{"Shop Id": "1", "Shop Name": "North", "Sold": "16", "source_position": "report.xlsx Sales row 5"}]
 
 
@@ -70,23 +85,37 @@ def test_rest_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connection.close()
     with serve_planes(tmp_path / "planes.db", tmp_path / "api.log") as url:
         monkeypatch.setenv("PLANES_API", url)
-        planes = run("connectors/rest.md")["planes"]
+        names = run("connectors/rest.md")
+    planes = names["planes"]
     assert (len(planes), planes["tailnum"].is_unique) == (1200, True)
+    assert names["makers"]["parent_tailnum"].tolist() == planes["tailnum"].tolist()[:2]
 
 
-@pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("dialect", ["postgresql", "sqlite", "duckdb"])
 def test_sql_page(dialect: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page on SQL reads a table and a query with a parameter, of both databases."""
-    url = database_url if dialect == "postgresql" else f"sqlite:///{tmp_path / 'shop.db'}"
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE orders (id integer, amount numeric(8,2), ordered_at text, other text)"))
-        connection.execute(sa.text("INSERT INTO orders VALUES (1, 1.5, '2025-12-31', 'x'), (2, 2, '2026-01-01', 'y')"))
-    engine.dispose()
+    """The page on SQL reads a table, a query, a window, batches and chunks, and loads each chunk once, of each database."""
+    statements = [
+        "CREATE TABLE orders (id integer, amount numeric(8,2), ordered_at text, other text)",
+        "INSERT INTO orders VALUES (1, 1.5, '2025-12-31', 'x'), (2, 2, '2026-01-01', 'y')",
+    ]
+    url = {"sqlite": f"sqlite:///{tmp_path / 'shop.db'}", "duckdb": f"duckdb:///{tmp_path / 'shop.duckdb'}"}.get(dialect, database_url)
+    if dialect == "duckdb":
+        with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
+            for statement in statements:
+                connection.execute(statement)
+    else:
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(sa.text(statement))
+        engine.dispose()
     monkeypatch.setenv("SHOP_URL", url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
     names = run("connectors/sql.md")
     assert list(names["orders"].columns) == ["id", "amount", "ordered_at"]
-    assert names["late"]["id"].tolist() == [2]
+    assert names["late"]["id"].tolist() == names["january"]["id"].tolist() == [2]
+    assert names["sizes"] == [2]
+    assert PostgresResource(url=database_url).read_table("orders", schema="raw")["id"].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("page", sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md")), ids=str)
