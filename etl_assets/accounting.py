@@ -81,6 +81,7 @@ class StepReport:
         cells_changed: Cells whose value differs after the step.
         seconds: Wall time.
         samples: A few of the changes.
+        notes: What else is worth knowing, such as values that a map does not name.
     """
 
     step: str
@@ -89,6 +90,7 @@ class StepReport:
     cells_changed: int
     seconds: float
     samples: tuple[Change, ...] = ()
+    notes: str = ""
 
 
 def _nothing_committed() -> Mapping[str, Value]:

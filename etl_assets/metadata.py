@@ -55,6 +55,7 @@ def describe(account: Account) -> dict[str, Any]:
                         "cells_changed": step.cells_changed,
                         "seconds": round(step.seconds, 3),
                         "sample": "; ".join(f"{c.column}: {c.before} -> {c.after}" for c in step.samples)[:200],
+                        "notes": step.notes[:500],
                     }
                 )
                 for step in account.steps

@@ -245,8 +245,8 @@ def test_samples_of_changes() -> None:
 
 
 def test_samples_are_few() -> None:
-    """Of many changed cells three are shown."""
-    assert len(report_of(null_markers("NA"), frame_of({"a": ["NA"] * 5, "b": ["NA"] * 5})).samples) == 3
+    """Of many changed cells five are shown."""
+    assert len(report_of(null_markers("NA"), frame_of({"a": ["NA"] * 5, "b": ["NA"] * 5})).samples) == 5
 
 
 def test_seconds_are_reported() -> None:
