@@ -4,17 +4,18 @@ split of a frame into rows that keep the contract and rows that go to the quaran
 A frame is split in two passes: each column is converted to its declared type (a cell that does not convert keeps its text in the
 quarantine), then every rule of the model is evaluated as a mask over the rows. Counts are true, samples are capped.
 
-What pandera's model says is meant as pandera means it; three things are read from `metadata`:
+What pandera's model says is meant as pandera means it; these things are read from `metadata`:
 
     Field(metadata={"severity": "warn"})            warn, quarantine (default) or fail, for the rules of this column
+    Field(metadata={"most_failed": 0.01})           nothing is loaded when more rows break one of them: a share below 1, else a number
     Field(metadata={"postgres_type": "jsonb"})      where the dtype alone does not name a PostgreSQL type
     class Config: metadata = {"primary_key": [...]} the key of the table
+                             {"rules": {"name": {"severity": "fail", "most_failed": 10}}} the same for rules by their name
 
 Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`), SQL (`loading/`), how text becomes numbers
 (`conversion.py`), single rules (`rules.py`).
 """
 
-import difflib
 import functools
 import inspect
 import itertools
@@ -26,16 +27,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from pandera.engines import pandas_engine
-from pyarrow import types as pa_types
 
-from etl_assets import conversion
 from etl_assets.accounting import SOURCE_POSITION
 from etl_assets.conversion import Target, convert
+from etl_assets.declarations import can_hold, declared_metadata, limit, refuse_misspelt, refuse_unknown, target
 from etl_assets.errors import ContractDefinitionError, ContractViolationError
 from etl_assets.loading.table import ColumnSpec, RejectedRow, TableSpec
-from etl_assets.postgres.types import canonical_name, from_pandas_dtype
-from etl_assets.rules import COMPARISONS, Mask, Rule, RuleOutcome, Severity, reject, rows_breaking, samples_of, words_of
+from etl_assets.postgres.types import canonical_name
+from etl_assets.rules import COMPARISONS, Mask, RejectedRows, Rule, RuleOutcome, Severity, rows_breaking, samples_of, words_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ class Split:
     """
 
     valid: pd.DataFrame
-    rejected: tuple[RejectedRow, ...] = field(repr=False)
+    rejected: Sequence[RejectedRow] = field(repr=False)
     outcomes: tuple[RuleOutcome, ...]
 
     @property
@@ -108,8 +107,9 @@ class Contract:
             raise ContractDefinitionError(
                 self.name, f"pandera cannot read the model ({error}).", "correct the annotation it names."
             ) from error
-        declared = _declared_metadata(model)
-        _refuse_misspelt(declared, ("primary_key",), self.name)
+        declared = declared_metadata(model)
+        refuse_misspelt(declared, ("primary_key", "rules"), self.name)
+        self._by_rule: Mapping[str, Mapping[str, Any]] = declared.get("rules", {})
         self.description = inspect.cleandoc(model.__dict__.get("__doc__") or "")
         self.primary_key = tuple(declared.get("primary_key", ()))
         self._keep = {"all": False, "exclude_first": "first", "exclude_last": "last"}[self._schema.report_duplicates]
@@ -120,6 +120,11 @@ class Contract:
             )
         self.columns = tuple(self._column(name, column) for name, column in self._schema.columns.items())
         self._evaluations = self._read_rules()
+        unknown = sorted(set(self._by_rule) - {rule.name for rule in self.rules})
+        if unknown:
+            raise ContractDefinitionError(
+                self.name, f"Config.metadata names rules {unknown}; rules: {[rule.name for rule in self.rules]}.", "correct their names."
+            )
 
     @staticmethod
     @functools.cache
@@ -210,25 +215,28 @@ class Contract:
         bad: Mask = np.zeros(len(frame), dtype=bool)
         for rule in rejecting:
             bad |= masks[rule.name]
-        return Split(valid=self._valid(converted, ~bad), rejected=reject(frame, bad, rejecting, masks, positions), outcomes=outcomes)
+        return Split(valid=self._valid(converted, ~bad), rejected=RejectedRows(frame, bad, rejecting, masks), outcomes=outcomes)
 
     # -- reading the model ------------------------------------------------------------------------------------------
 
     def _column(self, name: str, column: pa.Column) -> ContractColumn:
         where = f"{self.name}.{name}"
-        _refuse_misspelt(column.metadata or {}, ("severity", "postgres_type"), where)
+        refuse_misspelt(column.metadata or {}, ("severity", "most_failed", "postgres_type"), where)
         declared = (column.metadata or {}).get("postgres_type")
-        target, from_dtype = _target(column.dtype, where)
+        converts_to, from_dtype = target(column.dtype, where)
         postgres_type = canonical_name(declared) if declared else from_dtype
         if postgres_type is None:
             raise ContractDefinitionError(
                 where, f"the dtype {column.dtype} does not say which PostgreSQL type stores it.",
                 'add Field(metadata={"postgres_type": "jsonb"}) or the type you want.',
             )  # fmt: skip
+        # Dates and kept objects are objects to pandas, whatever pandera calls them.
+        as_objects = converts_to.name in ("date", "any") or column.dtype is None
+        dtype = converts_to.dtype if as_objects else getattr(column.dtype, "type", converts_to.dtype)
         return ContractColumn(
             name=name,
-            target=target,
-            dtype=target.dtype if target.name in ("date", "any") or column.dtype is None else getattr(column.dtype, "type", target.dtype),
+            target=converts_to,
+            dtype=dtype,
             postgres_type=postgres_type,
             nullable=column.nullable or not column.required,
             required=column.required,
@@ -249,12 +257,18 @@ class Contract:
             says: str,
             severity: Severity,
             check: pa.Check | None = None,
+            most_failed: float | None = None,
         ) -> None:
             # Dagster allows letters, digits and underscores; rules of one name are numbered.
             plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "rule"
             name = next(n for n in itertools.chain([plain], (f"{plain}_{number}" for number in itertools.count(2))) if n not in names)
             names.add(name)
-            rule = Rule(name=name, columns=tuple(columns), says=says, severity=severity, kind=kind)
+            own = self._by_rule.get(name, {})
+            if own:
+                refuse_unknown(own, ("severity", "most_failed"), f"{self.name}, rule {name}")
+                severity = self._severity(name, own) if "severity" in own else severity
+                most_failed = limit(own, f"{self.name}, rule {name}") if "most_failed" in own else most_failed
+            rule = Rule(name=name, columns=tuple(columns), says=says, severity=severity, kind=kind, most_failed=most_failed)
             found.append(_Evaluation(rule=rule, check=check))
 
         for column in self.columns:
@@ -262,16 +276,17 @@ class Contract:
             severity = self._severity(column.name, schema.metadata)
             # A cell of a wrong type and a NULL where none is allowed cannot be stored, so "warn" does not apply to them.
             storing = Severity.QUARANTINE if severity is Severity.WARN else severity
+            most = limit(schema.metadata or {}, f"{self.name}.{column.name}")
             if column.target.name != "any":
-                add("type", f"{column.name}_type", [column.name], f"{column.name} holds {column.target.name} values", storing)
+                add("type", f"{column.name}_type", [column.name], f"{column.name} holds {column.target.name} values", storing, None, most)
             if not column.nullable or column.primary_key:
-                add("not_null", f"{column.name}_not_null", [column.name], f"{column.name} is present", storing)
+                add("not_null", f"{column.name}_not_null", [column.name], f"{column.name} is present", storing, None, most)
             for check in schema.checks:
                 short = COMPARISONS.get(check.name or "", (check.name or "check", ""))[0]
                 says = f"{column.name} {words_of(check)}"
-                add("check", f"{column.name}_{short}", [column.name], says, Severity.WARN if check.raise_warning else severity, check)
+                add("check", f"{column.name}_{short}", [column.name], says, Severity.WARN if check.raise_warning else severity, check, most)
             if column.unique and (column.name,) != self.primary_key:
-                add("unique", f"{column.name}_unique", [column.name], f"{column.name} is unique", storing)
+                add("unique", f"{column.name}_unique", [column.name], f"{column.name} is unique", storing, None, most)
         for check in self._schema.checks:
             add("check", check.name or "rows", [], words_of(check), Severity.WARN if check.raise_warning else Severity.QUARANTINE, check)
         if self._schema.unique and tuple(self._schema.unique) != self.primary_key:
@@ -281,7 +296,7 @@ class Contract:
             add("unique", "primary_key_unique", self.primary_key, f"{', '.join(self.primary_key)} identify one row", Severity.QUARANTINE)
         return tuple(found)
 
-    def _severity(self, column: str, metadata: dict[str, Any] | None) -> Severity:
+    def _severity(self, column: str, metadata: Mapping[str, Any] | None) -> Severity:
         given = (metadata or {}).get("severity", Severity.QUARANTINE)
         try:
             return Severity(given)
@@ -327,65 +342,11 @@ class Contract:
 
     def _valid(self, converted: pd.DataFrame, keep: Mask) -> pd.DataFrame:
         kept = converted if keep.all() else converted[keep].reset_index(drop=True)
-        return kept.astype({c.name: c.dtype for c in self.columns if _can_hold(c.dtype, kept[c.name])})
+        return kept.astype({c.name: c.dtype for c in self.columns if can_hold(c.dtype, kept[c.name])})
 
     @staticmethod
     def _positions(frame: pd.DataFrame) -> "pd.Series[Any] | None":
         return frame.get(SOURCE_POSITION)
-
-
-def _can_hold(dtype: Any, values: "pd.Series[Any]") -> bool:
-    """Whether converted values take the declared dtype: a plain integer or boolean has no NULL, so the nullable form stays."""
-    return values.dtype != dtype and not (getattr(dtype, "kind", "O") in "iub" and values.hasnans)
-
-
-def _refuse_misspelt(metadata: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    """Other keys are the user's own; one that nearly is ours would be ignored without a word."""
-    for key in metadata:
-        close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.75)
-        if key not in known and close:
-            raise ContractDefinitionError(where, f"metadata has the key {key!r}, close to {close[0]!r}.", "correct or rename it.")
-
-
-def _declared_metadata(model: type[pa.DataFrameModel]) -> dict[str, Any]:
-    metadata = getattr(model.__config__, "metadata", None)
-    return dict(metadata or {})
-
-
-def _target(dtype: Any, where: str) -> tuple[Target, str | None]:
-    """What a pandera dtype converts to, and the PostgreSQL type it names."""
-    if dtype is None:
-        return conversion.anything(np.dtype(object)), None
-    if isinstance(dtype, pandas_engine.Date):
-        return conversion.date(), "date"
-    if isinstance(dtype, pandas_engine.Decimal):
-        if (dtype.precision, dtype.scale) == (28, 0):  # what pandera takes when nothing is said
-            raise ContractDefinitionError(where, "a decimal needs digits and decimals.", "write Annotated[pandera.Decimal, 10, 2, None].")
-        return conversion.exact_decimal(dtype.precision, dtype.scale), f"numeric({dtype.precision},{dtype.scale})"
-    kind = getattr(dtype, "type", None)
-    name = from_pandas_dtype(kind)
-    if isinstance(kind, pd.CategoricalDtype):
-        return conversion.category(kind), name
-    if isinstance(kind, pd.StringDtype):
-        return conversion.text(kind), name
-    if isinstance(kind, pd.ArrowDtype) and kind.kind in "Mm":
-        raise ContractDefinitionError(where, f"the dtype {dtype} is not supported.", "use pandas' own datetime64 or pandera's Date.")
-    if isinstance(kind, pd.ArrowDtype) and pa_types.is_decimal(kind.pyarrow_dtype):
-        return conversion.exact_decimal(kind.pyarrow_dtype.precision, kind.pyarrow_dtype.scale), name
-    if isinstance(kind, pd.DatetimeTZDtype) or getattr(kind, "kind", "") == "M":
-        return conversion.timestamp(kind), name
-    letter = getattr(kind, "kind", "O")
-    if letter in "iu":
-        return conversion.integer(int(getattr(kind, "itemsize", 8)) * 8, signed=letter == "i"), name
-    if letter == "f":
-        return conversion.floating(kind), name
-    if letter == "b":
-        return conversion.boolean(), name
-    if letter == "U":
-        return conversion.text(), "text"
-    if letter == "O" or isinstance(kind, pd.ArrowDtype):
-        return conversion.anything(kind), name
-    raise ContractDefinitionError(where, f"the dtype {dtype} is not supported.", "use a numeric, text, boolean, date or decimal type.")
 
 
 __all__ = ["Contract", "ContractColumn", "Split"]

@@ -3,7 +3,9 @@
 Not here: which rows break which rule (`contracts.py`), when the gate is asked (`assets.py`).
 """
 
+import itertools
 import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -51,8 +53,24 @@ class Verdict:
     """
 
     counts: RowCounts
-    rejected: tuple[RejectedRow, ...] = field(repr=False)
+    rejected: Collection[RejectedRow] = field(repr=False)
     refusal: EtlError | None
+
+
+class _Together(Collection[RejectedRow]):
+    """Rows of several collections, one after the other, without a copy of any."""
+
+    def __init__(self, *parts: Collection[RejectedRow]) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[RejectedRow]:
+        return itertools.chain.from_iterable(self._parts)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row in part for part in self._parts)
 
 
 def judge(split: Split, account: Account, *, rows: RowPolicy, rows_in: int | None, returned: int, where: str) -> Verdict:
@@ -66,7 +84,7 @@ def judge(split: Split, account: Account, *, rows: RowPolicy, rows_in: int | Non
         returned: Rows that the function returned.
         where: The asset, for errors.
     """
-    rejected = (*split.rejected, *map(_rejected, account.unreadable))
+    rejected = _Together(split.rejected, [_rejected(row) for row in account.unreadable])
     read = _rows_read(account, rows, rows_in, returned)
     counts = RowCounts(read=read, quarantined=len(rejected), dropped=account.rows_dropped)
     return Verdict(counts=counts, rejected=rejected, refusal=_refusal(split, account, counts, rows, returned, where))
@@ -93,6 +111,10 @@ def _refusal(split: Split, account: Account, counts: RowCounts, rows: RowPolicy,
     broken = split.failed_rules
     if broken:
         return ContractViolationError(where, f"rows break rules of severity fail: {', '.join(broken)}.", _look_into_quarantine(where))
+    over = [outcome for outcome in split.outcomes if outcome.over_limit]
+    if over:
+        worst = ", ".join(f"{o.rule.name} {o.failed_rows} of {o.rows} (at most {o.rule.most_failed:g})" for o in over)
+        return ContractViolationError(where, f"more rows break a rule than it allows: {worst}.", _look_into_quarantine(where))
     share = counts.quarantined / given if given else 0.0
     if counts.quarantined and (share > rows.most_quarantined or not valid):
         unreadable = account.unreadable

@@ -6,7 +6,8 @@ Not here: which rules a contract has, and what becomes of the rows (`contracts.p
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from etl_assets.loading.table import RejectedRow
 
 SAMPLE_ROWS = 5
 SAMPLE_CHARACTERS = 200
+_CHUNK_ROWS = 10_000
 Mask = npt.NDArray[np.bool_]
 # pandera's comparisons by the names people give them in Field(...), with their sign.
 COMPARISONS = {
@@ -55,13 +57,15 @@ class Rule:
         says: The rule in words.
         severity: What breaking it does.
         kind: What sort of rule it is.
+        most_failed: Above so many rows, or such a share of them below 1, nothing is loaded; None for no limit of its own.
     """
 
     name: str
     columns: tuple[str, ...]
     says: str
     severity: Severity
-    kind: Literal["type", "not_null", "check", "unique"]
+    kind: Literal["type", "not_null", "check", "unique", "reference"]
+    most_failed: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,12 @@ class RuleOutcome:
     rows: int
     failed_rows: int
     samples: tuple[Sample, ...] = ()
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether more rows broke the rule than its own limit allows."""
+        most = self.rule.most_failed
+        return most is not None and self.failed_rows > (most * self.rows if most < 1 else most)
 
 
 def words_of(check: pa.Check) -> str:
@@ -144,27 +154,50 @@ def _values(frame: pd.DataFrame, rule: Rule, place: int) -> str:
     return shown[:SAMPLE_CHARACTERS]
 
 
-def reject(
-    frame: pd.DataFrame, bad: Mask, rules: Sequence[Rule], masks: Mapping[str, Mask], positions: "pd.Series[Any] | None"
-) -> tuple[RejectedRow, ...]:
-    places = np.flatnonzero(bad)
-    if not len(places):
-        return ()
-    broken: dict[int, list[Rule]] = {int(place): [] for place in places}
-    for rule in rules:
-        for place in np.flatnonzero(masks[rule.name]):
-            broken[int(place)].append(rule)
-    names = [str(name) for name in frame.columns if name != SOURCE_POSITION]
-    records = frame.loc[bad, names].astype(object).itertuples(index=False, name=None)
-    return tuple(
-        RejectedRow(
-            position=_position(positions, place),
-            record=json.dumps({name: _plain(value) for name, value in zip(names, record, strict=True)}, ensure_ascii=False),
-            rules=tuple(rule.name for rule in broken[place]),
-            message="; ".join(f"{rule.says} (given: {_values(frame, rule, place)})" for rule in broken[place]),
-        )
-        for place, record in zip(broken, records, strict=True)
-    )
+class RejectedRows(Sequence[RejectedRow]):
+    """Rows that break rules, each made when it is asked for: two million of them cost no more memory than their frame.
+
+    Args:
+        frame: The rows as they were before conversion; RangeIndex.
+        bad: Which of them are rejected.
+        rules: Rules that reject.
+        masks: Which rows break each of them.
+    """
+
+    def __init__(self, frame: pd.DataFrame, bad: Mask, rules: Sequence[Rule], masks: Mapping[str, Mask]) -> None:
+        self._frame = frame
+        self._places = np.flatnonzero(bad)
+        self._rules = rules
+        self._masks = masks
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @typing.overload
+    def __getitem__(self, index: int) -> RejectedRow: ...
+    @typing.overload
+    def __getitem__(self, index: slice) -> Sequence[RejectedRow]: ...
+    def __getitem__(self, index: int | slice) -> RejectedRow | Sequence[RejectedRow]:
+        if isinstance(index, slice):
+            return tuple(self._made(self._places[index]))
+        return next(iter(self._made(self._places[[index]])))
+
+    def __iter__(self) -> Iterator[RejectedRow]:
+        for start in range(0, len(self._places), _CHUNK_ROWS):
+            yield from self._made(self._places[start : start + _CHUNK_ROWS])
+
+    def _made(self, places: npt.NDArray[np.int_]) -> Iterator[RejectedRow]:
+        positions = self._frame.get(SOURCE_POSITION)
+        names = [str(name) for name in self._frame.columns if name != SOURCE_POSITION]
+        records = self._frame[names].iloc[places].astype(object).itertuples(index=False, name=None)
+        for place, record in zip(map(int, places), records, strict=True):
+            broken = [rule for rule in self._rules if self._masks[rule.name][place]]
+            yield RejectedRow(
+                position=_position(positions, place),
+                record=json.dumps({name: _plain(value) for name, value in zip(names, record, strict=True)}, ensure_ascii=False),
+                rules=tuple(rule.name for rule in broken),
+                message="; ".join(f"{rule.says} (given: {_values(self._frame, rule, place)})" for rule in broken),
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -186,5 +219,5 @@ def _plain(value: Any) -> Any:
 
 
 __all__ = [
-    "COMPARISONS", "Mask", "Rule", "RuleOutcome", "Sample", "Severity", "reject", "rows_breaking", "samples_of", "words_of",
+    "COMPARISONS", "Mask", "RejectedRows", "Rule", "RuleOutcome", "Sample", "Severity", "rows_breaking", "samples_of", "words_of",
 ]  # fmt: skip

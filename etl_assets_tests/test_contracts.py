@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import re
+import tracemalloc
 from collections.abc import Sequence
 from typing import Annotated, Any, Optional
 
@@ -137,7 +138,7 @@ def test_counts_are_those_of_the_rows(frame: pd.DataFrame) -> None:
 def test_splitting_again_rejects_nothing(frame: pd.DataFrame) -> None:
     """Rows that kept the contract keep it when they are split again."""
     valid = Contract.of(Readings).split(frame, where="clean/readings").valid
-    assert Contract.of(Readings).split(valid, where="clean/readings").rejected == ()
+    assert not Contract.of(Readings).split(valid, where="clean/readings").rejected
 
 
 @given(frame=frames())
@@ -303,7 +304,7 @@ def test_warned_copy_is_a_duplicate() -> None:
 
 def test_null_keys_are_no_duplicates() -> None:
     """Rows whose unique columns hold NULL do not repeat one another."""
-    assert split(keyed(unique=["x", "y"]), x=[None, None], y=["1", "1"]).rejected == ()
+    assert not split(keyed(unique=["x", "y"]), x=[None, None], y=["1", "1"]).rejected
 
 
 def test_primary_key_is_not_null() -> None:
@@ -320,7 +321,7 @@ def test_repeated_keys_are_all_named() -> None:
 def test_labels_do_not_matter_to_keys() -> None:
     """Repeated index labels do not make rows duplicates."""
     frame = pd.DataFrame({"x": ["1", "2"], "y": ["1", "2"]}, index=[0, 0])
-    assert Contract.of(keyed(unique=["x"])).split(frame, where="a").rejected == ()
+    assert not Contract.of(keyed(unique=["x"])).split(frame, where="a").rejected
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------
@@ -530,7 +531,7 @@ def test_row_check_by_row() -> None:
 
 def test_null_breaks_no_comparison() -> None:
     """NULL in a nullable column breaks no comparison."""
-    assert split(model_of(float, nullable=True, ge=0, le=1, ne=0.5), x=[None]).rejected == ()
+    assert not split(model_of(float, nullable=True, ge=0, le=1, ne=0.5), x=[None]).rejected
 
 
 @pytest.mark.parametrize(("cells", "rejected"), [(["1", "2"], 0), (["4", "6"], 2)])
@@ -838,3 +839,88 @@ def test_decimal_without_digits_is_refused() -> None:
 
     with pytest.raises(ContractDefinitionError, match="digits"):
         Contract.of(Plain)
+
+
+# -- limits of single rules ----------------------------------------------------------------------------------------------
+
+
+class Limited(pa.DataFrameModel):
+    """A rule with a share, one with a number, one with none."""
+
+    share: int = pa.Field(ge=0, metadata={"most_failed": 0.25})
+    number: int = pa.Field(ge=0, metadata={"most_failed": 1, "severity": "warn"})
+    free: int = pa.Field(ge=0)
+
+    class Config:
+        metadata = {"rules": {"rows_sum": {"severity": "fail", "most_failed": 0}}}
+
+    @pa.dataframe_check
+    def rows_sum(cls, frame: DataFrame) -> Series[bool]:
+        return frame["share"] + frame["number"] + frame["free"] > -100
+
+
+@pytest.mark.parametrize(
+    ("column", "bad", "over"),
+    [
+        ("share", 1, []),  # 1 of 4 is a quarter
+        ("share", 2, ["share_ge"]),
+        ("number", 1, []),
+        ("number", 2, ["number_ge"]),
+        ("free", 4, []),
+    ],
+)
+def test_a_rule_has_its_own_limit(column: str, bad: int, over: list[str]) -> None:
+    """A rule is over its limit when more rows break it than its share or its number allows."""
+    frame = pd.DataFrame({"share": [1] * 4, "number": [1] * 4, "free": [1] * 4})
+    frame.loc[: bad - 1, column] = -1
+    split = Contract.of(Limited).split(frame, where="clean/made")
+    assert [outcome.rule.name for outcome in split.outcomes if outcome.over_limit] == over
+
+
+def test_a_rule_by_its_name_has_another_severity() -> None:
+    """Config.metadata gives a rule about whole rows a severity and a limit."""
+    (rule,) = [rule for rule in Contract.of(Limited).rules if rule.name == "rows_sum"]
+    assert (rule.severity, rule.most_failed) == (Severity.FAIL, 0)
+
+
+@pytest.mark.parametrize("most", [-1, 1.5, True, "1%"])
+def test_a_limit_that_is_none_is_refused(most: object) -> None:
+    """A limit is a share below 1 or a whole number of rows."""
+
+    class Wrong(pa.DataFrameModel):
+        x: int = pa.Field(ge=0, metadata={"most_failed": most})
+
+    with pytest.raises(ContractDefinitionError, match="most_failed"):
+        Contract(Wrong)
+
+
+@pytest.mark.parametrize("rules", [{"y_ge": {}}, {"x_ge": {"sevrity": "warn"}}])
+def test_settings_of_an_unknown_rule_are_refused(rules: dict[str, object]) -> None:
+    """A misspelt rule or setting would be ignored without a word."""
+
+    class Wrong(pa.DataFrameModel):
+        x: int = pa.Field(ge=0)
+
+        class Config:
+            metadata = {"rules": rules}
+
+    with pytest.raises(ContractDefinitionError, match="y_ge|sevrity"):
+        Contract(Wrong)
+
+
+def test_rejected_rows_are_made_when_asked_for() -> None:
+    """Two million rejected rows cost no memory of their own before they are looked at, and each is right."""
+    frame = pd.DataFrame({"x": np.arange(2_000_000) - 2_000_000})
+
+    class Positive(pa.DataFrameModel):
+        x: int = pa.Field(ge=0)
+
+    contract = Contract(Positive)
+    tracemalloc.start()
+    split = contract.split(frame, where="clean/made")
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(split.rejected) == 2_000_000
+    assert held < 100 * 2**20
+    assert (split.rejected[0].record, split.rejected[-1].record) == ('{"x": -2000000}', '{"x": -1}')
+    assert [row.record for row in split.rejected[10_000:10_002]] == ['{"x": -1990000}', '{"x": -1989999}']

@@ -5,7 +5,7 @@ picks columns. Not here: how a load works (`writer.py`), what a contract means.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,7 @@ class LoadDetails:
     spec: TableSpec
     counts: RowCounts
     orchestrator: str = "dagster"
-    rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
+    rejected: Collection[RejectedRow] = field(default=(), repr=False)
     disposition: WriteDisposition = WriteDisposition.REPLACE
     watermarks: tuple[Watermark, ...] = ()
 

@@ -4,6 +4,7 @@ The lowest module of loading: contracts and assets describe tables with it, and 
 """
 
 import datetime
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
@@ -166,7 +167,7 @@ class LoadRequest:
     spec: TableSpec | None = None
     disposition: WriteDisposition = WriteDisposition.REPLACE
     counts: RowCounts | None = None
-    rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
+    rejected: Collection[RejectedRow] = field(default=(), repr=False)
     watermarks: tuple[Watermark, ...] = ()
 
 
