@@ -21,6 +21,7 @@ import time
 import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -32,8 +33,8 @@ from etl_assets.accounting import Account, open_account
 from etl_assets.contracts import Contract, Split
 from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError
 from etl_assets.gate import ROWS_ACCOUNTED_FOR, SOURCE_READABLE, RowPolicy, accounted, judge, most_broken, readable
-from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach, failure, table_schema
-from etl_assets.loading.table import RowCounts, WriteDisposition, read_disposition
+from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach, failure, table_of, table_schema
+from etl_assets.loading.table import RowCounts, TableRef, WriteDisposition, read_disposition
 from etl_assets.metadata import check_result, describe
 from etl_assets.retry import RetryPolicy
 from etl_assets.watermarks import Value
@@ -48,6 +49,34 @@ TYPES_MATCH = "types_match"
 
 
 _DEFAULT_ROWS = RowPolicy()
+_DEFINED: dict[dg.AssetKey, "DefinedAsset"] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefinedAsset:
+    """What is known of an asset outside its run.
+
+    Attributes:
+        contract: Of its rows.
+        table: Where PostgresIOManager stores it.
+    """
+
+    contract: Contract
+    table: TableRef
+
+
+def defined_asset(key: dg.AssetKey) -> DefinedAsset:
+    """An asset that `etl_asset` defined in this process.
+
+    Raises:
+        ConfigurationError: There is no such asset; the message lists those there are.
+    """
+    if key not in _DEFINED:
+        known = sorted(other.to_user_string() for other in _DEFINED)
+        raise ConfigurationError(
+            key.to_user_string(), f"no asset of that key is defined; defined: {known[:20]}.", "correct the key, or name the right module."
+        )
+    return _DEFINED[key]
 
 
 def etl_asset(
@@ -147,6 +176,7 @@ class _Definition:
             check_specs=self._check_specs(),
             **options,
         )
+        _DEFINED[self.key] = DefinedAsset(contract=self.contract, table=table_of(self.key, self.options.get("metadata", {})))
         return typing.cast("dg.AssetsDefinition", decorate(self._compute_function(io_manager_key, needed)))
 
     # -- reading the function ---------------------------------------------------------------------------------------
@@ -387,4 +417,4 @@ def _dagster_retry(policy: RetryPolicy) -> dg.RetryPolicy:
     )
 
 
-__all__ = ["RowPolicy", "etl_asset"]
+__all__ = ["DefinedAsset", "RowPolicy", "defined_asset", "etl_asset"]

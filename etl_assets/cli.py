@@ -21,6 +21,7 @@ from etl_assets.errors import ConfigurationError, EtlError
 
 if TYPE_CHECKING:
     from etl_assets.config import Settings
+    from etl_assets.loading.postgres import PostgresResource
 
 STOP_SECONDS = 8
 
@@ -133,6 +134,89 @@ def preview(file: Path) -> None:
 
 
 @main.group()
+def quarantine() -> None:
+    """Rows that contracts refused: look at them, export them, load them after a fix. DATABASE_URL says where, else the embedded server."""
+
+
+@quarantine.command("list")
+@click.argument("asset", required=False)
+def list_(asset: str | None) -> None:
+    """List the rows that are missing from their tables, of ASSET such as clean/orders or of all."""
+    from etl_assets.loading.quarantine import open_rows, refused_rows
+
+    warehouse = _warehouse()
+    rows = open_rows(warehouse, asset)
+    for row in rows:
+        click.echo(f"{row.id:>8}  {row.asset}  {row.position or '-'}  {', '.join(row.rules)}")
+    click.echo(f"{len(rows)} rows are missing from their tables." if rows else "No row is missing from its table.")
+    refused = refused_rows(warehouse, asset)
+    for name in sorted({row.asset for row in refused}):
+        of_asset = [row for row in refused if row.asset == name]
+        click.echo(
+            f"{name}: its last load failed as a whole, {len(of_asset)} rows broke the contract (ids {of_asset[0].id} to {of_asset[-1].id})."
+        )
+
+
+@quarantine.command()
+@click.argument("number", type=int)
+def show(number: int) -> None:
+    """Show one row, by its NUMBER: the record as it was before conversion, and every rule it broke."""
+    import json
+
+    from etl_assets.loading.quarantine import row_of
+
+    row = row_of(_warehouse(), number)
+    click.echo(f"{row.asset}, {row.position or 'position unknown'}, {row.quarantined_at:%Y-%m-%d %H:%M:%S %Z}, load {row.load_id}")
+    click.echo(f"{', '.join(row.rules)}: {row.message}")
+    click.echo(json.dumps(row.record, ensure_ascii=False, indent=2))
+
+
+@quarantine.command()
+@click.argument("asset")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--plain", is_flag=True, help="Leave cells that a spreadsheet would take for formulas as they are.")
+def export(asset: str, file: Path, plain: bool) -> None:
+    """Write the rows of ASSET that are missing from its table into FILE: .csv, .xlsx or .jsonl.
+
+    Cells that start like a formula get an apostrophe in front, so that opening the file runs nothing.
+    """
+    from etl_assets.loading.quarantine import export_rows, open_rows
+
+    count = export_rows(open_rows(_warehouse(), asset), file, guarded=not plain)
+    click.echo(f"{count} rows written to {file}")
+
+
+@quarantine.command()
+@click.argument("asset")
+@click.option("-m", "--module", required=True, help="Module that defines the asset, such as etl_assets.definitions.")
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+def replay(asset: str, module: str, dry_run: bool) -> None:
+    """Send the rows of ASSET that are missing from its table through its contract again, and load those that pass, once.
+
+    Use it after the contract was corrected, or the records in etl.quarantine.
+    """
+    import importlib
+
+    from etl_assets.replay import replay as send_again
+
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError("-m", f"the module {module!r} cannot be imported ({error}).", "correct its name.") from error
+    done = send_again(_warehouse(), asset, dry_run=dry_run)
+    would = "would be " if dry_run else ""
+    there = f", {done.passing - done.loaded} are there already" if not dry_run and done.loaded < done.passing else ""
+    click.echo(f"{done.passing} rows keep the contract now; {done.passing if dry_run else done.loaded} {would}loaded{there}.")
+    for row, message in done.failing:
+        click.echo(f"{row.id:>8}  {row.position or '-'}  {message}")
+    if done.failing:
+        click.echo(f"{len(done.failing)} rows still break it.")
+    if done.unreadable:
+        click.echo(f"{len(done.unreadable)} rows could not be read from their source: correct them there, and materialise the asset.")
+
+
+@main.group()
 def postgres() -> None:
     """The embedded PostgreSQL server, in the folder ETL_HOME (default .etl)."""
 
@@ -180,6 +264,13 @@ def url(database: str) -> None:
     server = _settings().local_postgres
     server.create_database(database)
     click.echo(server.url(database))
+
+
+def _warehouse() -> "PostgresResource":
+    from etl_assets.config import warehouse_url
+    from etl_assets.loading.postgres import PostgresResource
+
+    return PostgresResource(url=warehouse_url(_settings()))
 
 
 def _settings() -> "Settings":

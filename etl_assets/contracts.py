@@ -43,11 +43,13 @@ class Split:
 
     Attributes:
         valid: Rows that keep the contract, in the declared columns, order and types; RangeIndex.
+        kept: Which rows of the frame those are.
         rejected: The other rows, each once, with every rule it broke.
         outcomes: One per rule of the contract, in its order.
     """
 
     valid: pd.DataFrame
+    kept: Mask = field(repr=False)
     rejected: Sequence[RejectedRow] = field(repr=False)
     outcomes: tuple[RuleOutcome, ...]
 
@@ -215,7 +217,7 @@ class Contract:
         bad: Mask = np.zeros(len(frame), dtype=bool)
         for rule in rejecting:
             bad |= masks[rule.name]
-        return Split(valid=self._valid(converted, ~bad), rejected=RejectedRows(frame, bad, rejecting, masks), outcomes=outcomes)
+        return Split(valid=self._valid(converted, ~bad), kept=~bad, rejected=RejectedRows(frame, bad, rejecting, masks), outcomes=outcomes)
 
     # -- reading the model ------------------------------------------------------------------------------------------
 

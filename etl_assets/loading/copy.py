@@ -24,6 +24,7 @@ import pyarrow.csv
 from psycopg2 import sql
 
 from etl_assets.errors import EtlError, UnstorableValueError
+from etl_assets.loading.exact import exact
 from etl_assets.loading.table import ColumnSpec
 from etl_assets.postgres.types import arrow_type
 
@@ -49,15 +50,20 @@ def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec]
     """
     binary = all(arrow_type(column.type) is not None and not _is_interval_as_text(column, frame[column.name]) for column in columns)
     chunks = (_binary if binary else _csv)(columns, frame, where)
-    stream = _Stream(chunks)
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {})").format(
         table, sql.SQL(", ").join(sql.Identifier(column.name) for column in columns), sql.SQL("binary" if binary else "csv")
     )
-    with _own_error_first(stream):
-        cursor.copy_expert(statement, stream, size=_READ_BYTES)
+    copy_chunks(cursor, statement, chunks)
     if cursor.rowcount != len(frame):
         raise UnstorableValueError(where, f"{len(frame)} rows were sent, PostgreSQL counted {cursor.rowcount}.", "load again.")
     return int(cursor.rowcount)
+
+
+def copy_chunks(cursor: Any, statement: Any, chunks: Iterator[bytes]) -> None:
+    """Run a COPY FROM STDIN with what an iterator yields; an error of the iterator comes out as it was raised."""
+    stream = _Stream(chunks)
+    with _own_error_first(stream):
+        cursor.copy_expert(statement, stream, size=_READ_BYTES)
 
 
 @contextmanager
@@ -165,6 +171,7 @@ def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, whe
 
 
 def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
+    values = exact(values, type_)
     if pa.types.is_decimal(type_) and any(isinstance(value, decimal.Decimal) and value.is_nan() for value in values.array):
         raise pa.ArrowInvalid("NaN has no digits")
     array = pa.array(values, from_pandas=True) if values.dtype != object else pa.array(values, type=type_, from_pandas=True)
@@ -222,6 +229,8 @@ def _as_text(value: Any) -> str:
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
     if isinstance(value, pd.Timedelta):
+        if value.nanoseconds:
+            raise ValueError("it has nanoseconds")
         return f"{value.value // 1000} microseconds"
     if isinstance(value, list | dict | set | tuple):
         raise TypeError("write arrays as PostgreSQL's own text, such as {1,2}")
@@ -245,4 +254,4 @@ def _first_unstorable(values: "pd.Series[Any]", column: ColumnSpec, store: Calla
     )
 
 
-__all__ = ["BATCH_ROWS", "copy_frame"]
+__all__ = ["BATCH_ROWS", "copy_chunks", "copy_frame"]

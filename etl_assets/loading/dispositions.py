@@ -27,10 +27,22 @@ def _append(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFr
 
 
 def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[None, int]:
+    _by_key(cursor, request, spec, frame, update=True)
+    return None, len(frame)
+
+
+def _insert(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[None, int]:
+    return None, _by_key(cursor, request, spec, frame, update=False)
+
+
+def _by_key(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame, *, update: bool) -> int:
+    """Bring rows in by their key; how many rows of the table that changed or added."""
     where = request.identity.asset
     if not spec.primary_key:
         raise DatabaseRefusedError(
-            where, "a merge needs a primary key, and the contract has none.", 'add `metadata = {"primary_key": [...]}` to its Config.'
+            where,
+            f"{request.disposition.value} needs a primary key, and the contract has none.",
+            'add `metadata = {"primary_key": [...]}` to its Config.',
         )
     columns = _existing_or_new(cursor, request, spec)
     staging = f"_etl_{secrets.token_hex(8)}"
@@ -42,8 +54,8 @@ def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFra
     cursor.execute(copied)
     copy_frame(cursor, psycopg2.sql.Identifier("pg_temp", staging), columns, frame, where=where)
     _refuse_unusable_keys(cursor, staging, spec.primary_key, where)
-    cursor.execute(statements.merge(request.target, staging, columns, spec.primary_key))
-    return None, len(frame)
+    cursor.execute(statements.merge(request.target, staging, columns, spec.primary_key, update=update))
+    return int(cursor.rowcount)
 
 
 def _refuse_unusable_keys(cursor: Any, staging: str, key: tuple[str, ...], where: str) -> None:
@@ -154,6 +166,7 @@ _DISPOSITIONS: dict[WriteDisposition, Callable[[Any, LoadRequest, TableSpec, pd.
     WriteDisposition.REPLACE: _replace,
     WriteDisposition.APPEND: _append,
     WriteDisposition.MERGE: _merge,
+    WriteDisposition.INSERT: _insert,
 }
 
 

@@ -96,7 +96,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """Read the table of an upstream asset, exactly."""
         upstream = context.asset_key
-        target = _target(upstream, (context.upstream_output.definition_metadata or {}) if context.upstream_output else {})
+        target = table_of(upstream, (context.upstream_output.definition_metadata or {}) if context.upstream_output else {})
         columns = (context.definition_metadata or {}).get("columns")
         try:
             return self.postgres.read_table(target.table, schema=target.schema, columns=columns)
@@ -116,7 +116,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         identity = _identity(key, run_id, details)
         self.postgres.reject(
             LoadRequest(
-                target=_target(key, metadata), identity=identity, spec=details.spec, counts=details.counts, rejected=details.rejected
+                target=table_of(key, metadata), identity=identity, spec=details.spec, counts=details.counts, rejected=details.rejected
             ),
             error,
         )
@@ -124,7 +124,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
     def _request(self, context: dg.OutputContext, details: LoadDetails | None) -> LoadRequest:
         key = context.asset_key if context.has_asset_key else dg.AssetKey([context.step_key.replace(".", "_"), context.name])
         return LoadRequest(
-            target=_target(key, context.definition_metadata or {}),
+            target=table_of(key, context.definition_metadata or {}),
             identity=_identity(key, context.run_id, details),
             spec=details.spec if details else None,
             counts=details.counts if details else None,
@@ -160,7 +160,8 @@ def table_schema(columns: tuple[ColumnSpec, ...], primary_key: tuple[str, ...] =
     )
 
 
-def _target(key: dg.AssetKey, metadata: Any) -> TableRef:
+def table_of(key: dg.AssetKey, metadata: Any) -> TableRef:
+    """The table of an asset: its key, and the schema that its metadata may name."""
     declared = metadata.get("schema")
     declared = getattr(declared, "value", declared)
     path = key.path
@@ -196,4 +197,4 @@ def _metadata(result: LoadResult, request: LoadRequest) -> dict[str, Any]:
     }
 
 
-__all__ = ["LoadDetails", "PostgresIOManager", "attach", "failure", "table_schema"]
+__all__ = ["LoadDetails", "PostgresIOManager", "attach", "failure", "table_of", "table_schema"]

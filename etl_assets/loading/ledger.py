@@ -3,21 +3,28 @@
 Not here: the rows of the asset's own table (`dispositions.py`).
 """
 
+import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv
 import sqlalchemy as sa
 from psycopg2.extras import execute_values
 from sqlalchemy.engine import Connection, Engine
 
-from etl_assets.errors import EtlError
+from etl_assets.errors import DatabaseRefusedError, EtlError
 from etl_assets.loading import session
 from etl_assets.loading import sql as statements
+from etl_assets.loading.copy import copy_chunks
 from etl_assets.loading.table import LoadRequest, LoadResult, RejectedRow
 from etl_assets.watermarks import Value, from_text, to_text
 
 logger = logging.getLogger(__name__)
+
+_CHUNK_ROWS = 10_000
+_WITHOUT_HEADER = pyarrow.csv.WriteOptions(include_header=False)
 
 
 def read_watermarks(engine: Engine, asset: str) -> dict[str, Value]:
@@ -101,17 +108,45 @@ def record(
     return connection.execute(insert, row).scalar_one()
 
 
+def mark_replayed(cursor: Any, request: LoadRequest) -> None:
+    """Mark the rows of the quarantine that this load brings into the table.
+
+    Raises:
+        DatabaseRefusedError: One of them was replayed by another load meanwhile.
+    """
+    if not request.replays:
+        return
+    cursor.execute(statements.MARK_REPLAYED, {"load": str(request.identity.load_id), "ids": list(request.replays)})
+    if cursor.rowcount != len(request.replays):
+        raise DatabaseRefusedError(
+            request.identity.asset,
+            f"{len(request.replays) - cursor.rowcount} of {len(request.replays)} rows were replayed by another load meanwhile.",
+            "look at the quarantine again.",
+        )
+
+
 def quarantine(connection: Connection, request: LoadRequest, rejected: Iterable[RejectedRow]) -> None:
+    """Store rejected rows, as many as there are, without holding them."""
+    copy_chunks(session.cursor(connection), statements.COPY_QUARANTINE, _as_csv(request, rejected))
+
+
+def _as_csv(request: LoadRequest, rejected: Iterable[RejectedRow]) -> Iterator[bytes]:
     identity = request.identity
     load = (str(identity.load_id), identity.asset, identity.partition, identity.run_id)
-    rows = [(*load, row.position, _storable_json(row.record), list(row.rules), row.message.replace("\0", "\\0")) for row in rejected]
-    if rows:
-        execute_values(
-            session.cursor(connection),
-            "INSERT INTO etl.quarantine (load_id, asset, partition, run_id, source_position, record, rules, message) VALUES %s",
-            rows,
-            page_size=1000,
-        )
+    remaining = iter(rejected)
+    while rows := list(itertools.islice(remaining, _CHUNK_ROWS)):
+        columns = [[value] * len(rows) for value in load]
+        columns += [
+            [row.position for row in rows],
+            [_storable_json(row.record) for row in rows],
+            ["{" + ",".join(row.rules) + "}" for row in rows],
+            [row.message.replace("\0", "\\0") for row in rows],
+        ]
+        sink = pa.BufferOutputStream()
+        arrays = [pa.array(column, pa.large_string()) for column in columns]
+        names = [str(place) for place in range(len(arrays))]
+        pyarrow.csv.write_csv(pa.RecordBatch.from_arrays(arrays, names=names), sink, _WITHOUT_HEADER)
+        yield sink.getvalue().to_pybytes()
 
 
 def _storable_json(record: str) -> str:
@@ -119,4 +154,4 @@ def _storable_json(record: str) -> str:
     return record.replace("\\u0000", "\\\\u0000")
 
 
-__all__ = ["ensure_bookkeeping", "find_committed", "keep_watermarks", "quarantine", "read_watermarks", "record"]
+__all__ = ["ensure_bookkeeping", "find_committed", "keep_watermarks", "mark_replayed", "quarantine", "read_watermarks", "record"]

@@ -5,15 +5,15 @@ Not here: how a load works (`writer.py`).
 
 import dataclasses
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 import pandas as pd
 from psycopg2 import sql
 from pydantic import Field
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from etl_assets.errors import EtlError
 from etl_assets.loading.ledger import read_watermarks
@@ -23,6 +23,8 @@ from etl_assets.postgres.connection import explain_error, make_engine
 from etl_assets.postgres.copy_out import read_query, read_table
 from etl_assets.retry import RetryPolicy
 from etl_assets.watermarks import Value, Watermark
+
+Result = TypeVar("Result")
 
 
 class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
@@ -109,16 +111,30 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
 
     def read_composed(self, query: sql.Composed) -> pd.DataFrame:
         """All rows of a query whose names were quoted by `psycopg2.sql`; errors as `read_query`."""
-        return self._read(
-            lambda connection: read_query(connection, query.as_string(connection.connection.driver_connection), where="query"), "query"
-        )
+        return self._read(lambda connection: read_query(connection, query.as_string(_driver(connection)), where="query"), "query")
 
-    def _read(self, read: Any, where: str) -> pd.DataFrame:
-        def attempt() -> pd.DataFrame:
+    def read_rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+        """The rows of a small query as the driver gives them; parameters are written `%(name)s`. Errors as `read_query`."""
+
+        def read(connection: Connection) -> list[Any]:
+            with _driver(connection).cursor() as cursor:
+                cursor.execute(query, parameters)
+                return list(cursor.fetchall())
+
+        return self._read(read, "query")
+
+    def has_table(self, table: str, *, schema: str = "public") -> bool:
+        """Whether a table is there; errors as `read_query`."""
+        (row,) = self.read_rows(
+            "SELECT to_regclass(quote_ident(%(schema)s) || '.' || quote_ident(%(table)s)) IS NOT NULL", {"schema": schema, "table": table}
+        )
+        return bool(row[0])
+
+    def _read(self, read: Callable[[Connection], Result], where: str) -> Result:
+        def attempt() -> Result:
             try:
                 with engine.connect() as connection:
-                    frame: pd.DataFrame = read(connection)
-                    return frame
+                    return read(connection)
             except Exception as error:
                 explained = explain_error(error, where=where, role="source")
                 if explained is error:
@@ -135,6 +151,10 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
             yield engine
         finally:
             engine.dispose()
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
 
 
 __all__ = ["PostgresResource"]

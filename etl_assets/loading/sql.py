@@ -45,7 +45,8 @@ BOOKKEEPING: Final = (
         record jsonb NOT NULL,
         rules text[] NOT NULL,
         message text NOT NULL,
-        quarantined_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        quarantined_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        replayed_by uuid
     )""",
     """CREATE INDEX IF NOT EXISTS quarantine_by_asset ON etl.quarantine (asset, quarantined_at)""",
     """CREATE TABLE IF NOT EXISTS etl.watermarks (
@@ -109,6 +110,39 @@ GRANTS_OF_TABLE: Final = """
 """
 
 
+COPY_QUARANTINE: Final = (
+    "COPY etl.quarantine (load_id, asset, partition, run_id, source_position, record, rules, message) FROM STDIN WITH (FORMAT csv)"
+)
+
+# Rows that are missing from their tables: of an asset whose table was replaced, those of its last load only. Rows of loads that were
+# refused are not: their whole load is missing.
+OPEN_ROWS: Final = """
+    SELECT q.id, q.asset, q.load_id::text, q.run_id, q.source_position, q.record::text, q.rules, q.message, q.quarantined_at
+      FROM etl.quarantine q JOIN etl.loads l ON l.load_id = q.load_id AND l.status = 'succeeded'
+     WHERE q.replayed_by IS NULL AND (%(asset)s::text IS NULL OR q.asset = %(asset)s)
+       AND NOT EXISTS (
+           SELECT FROM etl.loads later
+            WHERE later.asset = q.asset AND later.status = 'succeeded' AND later.disposition = 'replace'
+              AND later.recorded_at > l.recorded_at)
+     ORDER BY q.asset, q.id
+"""
+
+# Rows that the newest load of each asset refused, where that load failed.
+REFUSED_ROWS: Final = """
+    SELECT q.id, q.asset, q.load_id::text, q.run_id, q.source_position, q.record::text, q.rules, q.message, q.quarantined_at
+      FROM etl.quarantine q JOIN etl.loads l ON l.load_id = q.load_id AND l.status = 'failed'
+     WHERE (%(asset)s::text IS NULL OR q.asset = %(asset)s)
+       AND NOT EXISTS (SELECT FROM etl.loads later WHERE later.asset = q.asset AND later.recorded_at > l.recorded_at)
+     ORDER BY q.asset, q.id
+"""
+
+ROW_BY_ID: Final = """
+    SELECT id, asset, load_id::text, run_id, source_position, record::text, rules, message, quarantined_at
+      FROM etl.quarantine WHERE id = %(number)s
+"""
+
+MARK_REPLAYED: Final = "UPDATE etl.quarantine SET replayed_by = %(load)s WHERE id = ANY(%(ids)s) AND replayed_by IS NULL"
+
 WATERMARKS_OF_ASSET: Final = "SELECT source, kind, value FROM etl.watermarks WHERE asset = %(asset)s"
 
 KEEP_WATERMARKS: Final = """
@@ -142,14 +176,14 @@ def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
     ]
 
 
-def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Sequence[str]) -> sql.Composed:
-    """MERGE of a temporary table into the target: rows that are the same are not touched.
+def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Sequence[str], *, update: bool) -> sql.Composed:
+    """MERGE of a temporary table into the target: rows that are the same are not touched, nor any that are there without `update`.
 
     `*<>` compares the stored bytes: 1.5 and 1.50 are equal numbers, but not the same; and json or point have no equality at all.
     """
     names = [column.name for column in columns]
     others = [name for name in names if name not in key]
-    update = sql.SQL("WHEN MATCHED AND ROW({})::record *<> ROW({})::record THEN UPDATE SET {} ").format(
+    change = sql.SQL("WHEN MATCHED AND ROW({})::record *<> ROW({})::record THEN UPDATE SET {} ").format(
         sql.SQL(", ").join(sql.Identifier("t", name) for name in others),
         sql.SQL(", ").join(sql.Identifier("s", name) for name in others),
         sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("s", name)) for name in others),
@@ -158,7 +192,7 @@ def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Seq
         name_of(table),
         sql.Identifier("pg_temp", staging),
         sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("s", name)) for name in key),
-        update if others else sql.SQL(""),
+        change if update and others else sql.SQL(""),
         sql.SQL(", ").join(map(sql.Identifier, names)),
         sql.SQL(", ").join(sql.Identifier("s", name) for name in names),
     )
@@ -198,6 +232,7 @@ def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bo
 
 
 __all__ = [
-    "BOOKKEEPING", "COLUMNS_OF_TABLE", "COMMENT_OF_TABLE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "KEYS_OF_TABLE", "WATERMARKS_OF_ASSET",
-    "WHAT_WOULD_BE_LOST", "add_comments", "add_keys", "create_table", "grant", "merge", "name_of", "unusable_key",
+    "BOOKKEEPING", "COLUMNS_OF_TABLE", "COMMENT_OF_TABLE", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "KEYS_OF_TABLE",
+    "MARK_REPLAYED", "OPEN_ROWS", "REFUSED_ROWS", "ROW_BY_ID", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST", "add_comments", "add_keys",
+    "create_table", "grant", "merge", "name_of", "unusable_key",
 ]  # fmt: skip

@@ -72,6 +72,8 @@ class WriteDisposition(StrEnum):
     """The rows are added; the same load delivered twice adds them once."""
     MERGE = "merge"
     """A row replaces the one with its primary key, or is added; rows of other keys stay."""
+    INSERT = "insert"
+    """A row is added unless its primary key is there already; rows that are there stay as they are."""
 
 
 def read_disposition(given: "WriteDisposition | str", where: str) -> WriteDisposition:
@@ -159,6 +161,7 @@ class LoadRequest:
         counts: Rows besides those loaded; None when nobody counted.
         rejected: Rows for the quarantine.
         watermarks: How far the sources were read.
+        replays: Rows of the quarantine, by id, that this load brings into the table after all.
         identity: Who loads.
     """
 
@@ -169,6 +172,7 @@ class LoadRequest:
     counts: RowCounts | None = None
     rejected: Collection[RejectedRow] = field(default=(), repr=False)
     watermarks: tuple[Watermark, ...] = ()
+    replays: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,6 +124,7 @@ def _attempt(engine: Engine, request: LoadRequest, spec: TableSpec, frame: pd.Da
         session.ensure_schema(cursor, request.target.schema)
         strategy, loaded = dispositions.apply(cursor, request, spec, frame)
         ledger.keep_watermarks(cursor, request)
+        ledger.mark_replayed(cursor, request)
         ledger.quarantine(connection, request, request.rejected)
         if loaded >= ANALYZE_FROM_ROWS:
             cursor.execute(session.composed("ANALYZE {}", request.target))
