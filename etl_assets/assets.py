@@ -12,13 +12,10 @@ as Dagster does. An input annotated `DataFrame[Contract]` arrives in the types o
 The gate stands before the write: rows that break the contract are split off, and when too many do, nothing is written. Rows are
 accounted for: read = loaded + quarantined + dropped by a declared rule, or nothing is written.
 
-Not here: what a contract means (`contracts.py`), when rows are refused (`gate.py`), how they are stored (`loading/`).
+Not here: running the function (`materialisation.py`), what a contract means (`contracts.py`), when rows are refused (`gate.py`).
 """
 
-import functools
 import inspect
-import time
-import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,23 +26,17 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import DataFrame
 
-from etl_assets.accounting import Account, open_account
-from etl_assets.contracts import Contract, Split
-from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError
-from etl_assets.gate import ROWS_ACCOUNTED_FOR, SOURCE_READABLE, RowPolicy, accounted, judge, most_broken, readable
-from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach, failure, table_of, table_schema
-from etl_assets.loading.table import RowCounts, TableRef, WriteDisposition, read_disposition
-from etl_assets.metadata import check_result, describe
+from etl_assets.contracts import Contract
+from etl_assets.errors import ConfigurationError, ContractDefinitionError
+from etl_assets.gate import ROW_COUNT, ROWS_ACCOUNTED_FOR, SOURCE_READABLE, RowPolicy
+from etl_assets.loading.io_manager import table_of, table_schema
+from etl_assets.loading.table import TableRef, WriteDisposition, read_disposition
+from etl_assets.materialisation import COLUMNS_MATCH, COLUMNS_UNCHANGED, TYPES_MATCH, RunnableAsset, fresh_name, materialise
 from etl_assets.retry import RetryPolicy
-from etl_assets.watermarks import Value
 
 # A resource of any kind, which Dagster hands over by the parameter's name.
 _ANY_RESOURCE: Any = dg.ResourceParam[Any]  # type: ignore[misc]
 LAYERS = ("raw", "clean", "mart")
-# Runs that the bridge made for Airflow carry this tag.
-AIRFLOW_TAG = "airflow/dag_id"
-COLUMNS_MATCH = "columns_match"
-TYPES_MATCH = "types_match"
 
 
 _DEFAULT_ROWS = RowPolicy()
@@ -112,15 +103,6 @@ def etl_asset(
     return decorate
 
 
-class _RefusedError(Exception):
-    """The gate refused the rows; carries what is to be kept of them."""
-
-    def __init__(self, error: EtlError, details: LoadDetails) -> None:
-        super().__init__(error, details)
-        self.error = error
-        self.details = details
-
-
 class _Definition:
     """One asset being defined."""
 
@@ -150,7 +132,7 @@ class _Definition:
             )  # fmt: skip
         self.frames = self._frame_parameters(ins)
         self.carried = self._whose_rows()
-        self.checks = _check_names(self.contract, reads_sources=not self.frames)
+        self.checks = _check_names(self.contract, rows, reads_sources=not self.frames)
 
     def build(self) -> dg.AssetsDefinition:
         options = dict(self.options)
@@ -167,6 +149,10 @@ class _Definition:
         if self.retry is not None:
             options["retry_policy"] = _dagster_retry(self.retry)
         options.setdefault("group_name", self.key.path[0])
+        inputs = {key for given in self.frames.values() if (key := given.key) is not None} | {self.key}
+        referenced = {dg.AssetKey.from_user_string(reference.asset) for reference in self.contract.references}
+        if referenced - inputs:
+            options["deps"] = [*options.get("deps", ()), *sorted(referenced - inputs, key=lambda key: key.to_user_string())]
         decorate = dg.asset(
             key=self.key,
             ins=self.frames,
@@ -251,25 +237,25 @@ class _Definition:
     # -- running the function ---------------------------------------------------------------------------------------
 
     def _compute_function(self, io_manager_key: str, needed: set[str]) -> Callable[..., Iterator[Any]]:
-        takes_context = next(iter(self.signature.parameters), None) == "context"
+        contracts = {name: Contract.of(model) for name in self.frames if (model := _model_of(self.hints.get(name))) is not None}
+        asset = RunnableAsset(
+            function=self.function,
+            key=self.key,
+            contract=self.contract,
+            input_contracts=contracts,
+            carried=self.carried,
+            rows=self.rows,
+            disposition=self.disposition,
+            checks=self.checks,
+            takes_context=next(iter(self.signature.parameters), None) == "context",
+            metadata=self.options.get("metadata", {}),
+        )
 
         def compute(context: dg.AssetExecutionContext, **arguments: Any) -> Iterator[Any]:
             io_manager = arguments[io_manager_key]
             for name in needed:
                 del arguments[name]
-            try:
-                yield from self._run(context, arguments, takes_context, io_manager)
-                return
-            except _RefusedError as refused:
-                error, details = refused.error, refused.details
-            except EtlError as early:
-                nothing = LoadDetails(
-                    spec=self.contract.table, counts=RowCounts(read=0), orchestrator=_orchestrator(context), disposition=self.disposition
-                )
-                error, details = early, nothing
-            if isinstance(io_manager, PostgresIOManager):
-                io_manager.reject(self.key, self.options.get("metadata", {}), context.run.run_id, details, error)
-            raise failure(error, self.where) from error
+            yield from materialise(asset, context, arguments, io_manager)
 
         # Dagster reads parameters off the signature: frames become plain frames, the contract stays with us.
         parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.AssetExecutionContext)]
@@ -288,112 +274,19 @@ class _Definition:
         compute.__doc__ = self.function.__doc__
         return compute
 
-    def _run(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool, io_manager: Any) -> Iterator[Any]:
-        rows_in = len(arguments[self.carried]) if self.carried is not None else None
-        for name in self.frames:
-            model = _model_of(self.hints.get(name))
-            if model is not None and isinstance(arguments[name], pd.DataFrame):
-                arguments[name] = _as_contract(arguments[name], Contract.of(model), f"{self.where}, input {name}")
-        started = time.perf_counter()
-        with open_account(functools.partial(self._committed, io_manager)) as account:
-            frame = self._call(context, arguments, takes_context)
-        if not isinstance(frame, pd.DataFrame):
-            raise ContractViolationError(
-                self.where, f"the function returned a {type(frame).__name__}, not a DataFrame.", "return a pandas DataFrame."
-            )
-        computed = time.perf_counter()
-        split = yield from self._split(frame)
-        verdict = judge(split, account, rows=self.rows, rows_in=rows_in, returned=len(frame), where=self.where)
-        details = LoadDetails(
-            spec=self.contract.table,
-            counts=verdict.counts,
-            orchestrator=_orchestrator(context),
-            rejected=verdict.rejected,
-            disposition=self.disposition,
-            watermarks=account.watermarks,
-        )
-        yield from self._check_results(split, account, refused=verdict.refusal is not None)
-        yield accounted(verdict.counts, len(split.valid))
-        if verdict.refusal is not None:
-            raise _RefusedError(verdict.refusal, details)
-        if account.only_new and self.disposition is WriteDisposition.REPLACE:
-            raise ContractDefinitionError(
-                self.where, "it reads only what is new, and replace would drop the rows loaded before.",
-                'say write="append", or write="merge" when rows are read again, in etl_asset.',
-            )  # fmt: skip
-        metadata = {
-            "compute_seconds": round(computed - started, 3),
-            "contract_seconds": round(time.perf_counter() - computed, 3),
-            **describe(account),
-        }
-        yield dg.Output(attach(split.valid, details), metadata=metadata)
 
-    def _committed(self, io_manager: Any) -> Mapping[str, Value]:
-        """The watermarks of this asset, read when a connector asks for one."""
-        if not isinstance(io_manager, PostgresIOManager):
-            raise ConfigurationError(
-                self.where, f"watermarks are kept by PostgresIOManager, this asset is stored by {type(io_manager).__name__}.",
-                "read everything, or store the asset in PostgreSQL.",
-            )  # fmt: skip
-        return io_manager.postgres.watermarks(self.where)
-
-    def _call(self, context: dg.AssetExecutionContext, arguments: dict[str, Any], takes_context: bool) -> Any:
-        """The function itself; what it raises by mistake becomes a failure that says where."""
-        try:
-            return self.function(context, **arguments) if takes_context else self.function(**arguments)
-        except (EtlError, dg.Failure, dg.RetryRequested):
-            raise
-        except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            own = next((f for f in reversed(frames) if f.filename == self.function.__code__.co_filename), frames[-1])
-            raise dg.Failure(
-                description=f"{self.where}: the function raised {type(error).__name__} ({error}) in {own.filename} line {own.lineno}. "
-                "Next: correct the function; the table was left as it was."
-            ) from error
-
-    def _split(self, frame: pd.DataFrame) -> typing.Generator[dg.AssetCheckResult, None, Split]:
-        try:
-            split = self.contract.split(frame, where=self.where)
-        except ContractViolationError as error:
-            yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=False, description=error.cause, severity=dg.AssetCheckSeverity.ERROR)
-            raise
-        yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
-        return split
-
-    def _check_results(self, split: Split, account: Account, *, refused: bool) -> Iterator[dg.AssetCheckResult]:
-        if SOURCE_READABLE in self.checks:
-            yield readable(account, refused=refused)
-        types = [outcome for outcome in split.outcomes if outcome.rule.kind == "type"]
-        if types:
-            yield check_result(TYPES_MATCH, types, refused=refused)
-        for outcome in split.outcomes:
-            if outcome.rule.name in self.checks:
-                yield check_result(outcome.rule.name, [outcome], refused=refused)
-
-
-def _orchestrator(context: dg.AssetExecutionContext) -> str:
-    return "airflow" if AIRFLOW_TAG in context.run.tags else "dagster"
-
-
-def _check_names(contract: Contract, *, reads_sources: bool) -> dict[str, str]:
+def _check_names(contract: Contract, rows: RowPolicy, *, reads_sources: bool) -> dict[str, str]:
     """One asset check per rule; the type rules of all columns share one."""
     checks = {rule.name: rule.says for rule in contract.rules if rule.kind != "type"}
     if len(checks) < len(contract.rules):
         checks[TYPES_MATCH] = "Every value converts to the type of its column."
     if reads_sources:
         checks[SOURCE_READABLE] = "Every row of the source can be read."
+    if rows.says_volume:
+        checks[ROW_COUNT] = rows.says_volume
+    checks |= {fresh_name(column): f"The newest {column} is not older than {limit}." for column, limit in contract.freshness.items()}
+    checks[COLUMNS_UNCHANGED] = "The columns are those the table had before."
     return checks
-
-
-def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.DataFrame:
-    """A stored frame in the types of its contract."""
-    split = contract.split(frame, where=where)
-    if split.rejected:
-        raise ContractViolationError(
-            where, f"{len(split.rejected)} stored rows do not keep contract {contract.name}: {most_broken(split)}.",
-            "materialise the upstream asset again.",
-        )  # fmt: skip
-    return split.valid
 
 
 def _model_of(annotation: Any) -> type[pa.DataFrameModel] | None:

@@ -8,6 +8,8 @@ What pandera's model says is meant as pandera means it; these things are read fr
 
     Field(metadata={"severity": "warn"})            warn, quarantine (default) or fail, for the rules of this column
     Field(metadata={"most_failed": 0.01})           nothing is loaded when more rows break one of them: a share below 1, else a number
+    Field(metadata={"references": "clean/airports.airport"})  the value is a key of another asset's table
+    Field(metadata={"fresh_within": timedelta(days=1)})       the newest value is not older
     Field(metadata={"postgres_type": "jsonb"})      where the dtype alone does not name a PostgreSQL type
     class Config: metadata = {"primary_key": [...]} the key of the table
                              {"rules": {"name": {"severity": "fail", "most_failed": 10}}} the same for rules by their name
@@ -16,13 +18,12 @@ Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`), SQL (`
 (`conversion.py`), single rules (`rules.py`).
 """
 
+import datetime
 import functools
 import inspect
-import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,11 +31,12 @@ import pandera.pandas as pa
 
 from etl_assets.accounting import SOURCE_POSITION
 from etl_assets.conversion import Target, convert
-from etl_assets.declarations import can_hold, declared_metadata, limit, refuse_misspelt, refuse_unknown, target
+from etl_assets.declarations import Reference, can_hold, declared_metadata, freshness, refuse_misspelt, target
 from etl_assets.errors import ContractDefinitionError, ContractViolationError
+from etl_assets.evaluations import Keep, Lookup, mask_of, read_evaluations
 from etl_assets.loading.table import ColumnSpec, RejectedRow, TableSpec
 from etl_assets.postgres.types import canonical_name
-from etl_assets.rules import COMPARISONS, Mask, RejectedRows, Rule, RuleOutcome, Severity, rows_breaking, samples_of, words_of
+from etl_assets.rules import Mask, RejectedRows, Rule, RuleOutcome, Severity, samples_of, words_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class ContractColumn:
         unique: Whether its values are unique by themselves.
         description: What it means.
         constraints: Its checks in words.
+        fresh_within: How old its newest value may be; None for no limit.
     """
 
     name: str
@@ -86,14 +89,10 @@ class ContractColumn:
     unique: bool
     description: str | None
     constraints: tuple[str, ...]
+    fresh_within: datetime.timedelta | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Evaluation:
-    """A rule, with pandera's check when it is one."""
-
-    rule: Rule
-    check: pa.Check | None = None
+_KEEP: Mapping[str, Keep] = {"all": False, "exclude_first": "first", "exclude_last": "last"}
 
 
 class Contract:
@@ -111,22 +110,16 @@ class Contract:
             ) from error
         declared = declared_metadata(model)
         refuse_misspelt(declared, ("primary_key", "rules"), self.name)
-        self._by_rule: Mapping[str, Mapping[str, Any]] = declared.get("rules", {})
         self.description = inspect.cleandoc(model.__dict__.get("__doc__") or "")
         self.primary_key = tuple(declared.get("primary_key", ()))
-        self._keep = {"all": False, "exclude_first": "first", "exclude_last": "last"}[self._schema.report_duplicates]
+        self._keep: Keep = _KEEP[self._schema.report_duplicates]
         unknown = [name for name in self.primary_key if name not in self._schema.columns]
         if unknown:
             raise ContractDefinitionError(
                 self.name, f"the primary key names {unknown}; columns: {list(self._schema.columns)}.", "correct Config.metadata."
             )
         self.columns = tuple(self._column(name, column) for name, column in self._schema.columns.items())
-        self._evaluations = self._read_rules()
-        unknown = sorted(set(self._by_rule) - {rule.name for rule in self.rules})
-        if unknown:
-            raise ContractDefinitionError(
-                self.name, f"Config.metadata names rules {unknown}; rules: {[rule.name for rule in self.rules]}.", "correct their names."
-            )
+        self._evaluations = read_evaluations(self.name, self._schema, self.columns, self.primary_key, by_rule=declared.get("rules", {}))
 
     @staticmethod
     @functools.cache
@@ -142,6 +135,16 @@ class Contract:
     def rules(self) -> tuple[Rule, ...]:
         """Every rule about rows, in the order of the columns."""
         return tuple(evaluation.rule for evaluation in self._evaluations)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The keys of other assets that columns reference."""
+        return tuple(evaluation.reference for evaluation in self._evaluations if evaluation.reference is not None)
+
+    @property
+    def freshness(self) -> Mapping[str, datetime.timedelta]:
+        """How old the newest value of a column may be, by column."""
+        return {column.name: column.fresh_within for column in self.columns if column.fresh_within is not None}
 
     @property
     def table(self) -> TableSpec:
@@ -182,12 +185,13 @@ class Contract:
                 "select, rename or derive columns in the asset, or change the contract.",
             )
 
-    def split(self, frame: pd.DataFrame, *, where: str) -> Split:
+    def split(self, frame: pd.DataFrame, *, where: str, lookup: Lookup | None = None) -> Split:
         """Convert the columns, evaluate every rule, and part the rows.
 
         Args:
             frame: Any index; columns as declared, in any order, and optionally `source_position`.
             where: Asset key, for errors.
+            lookup: Gives the keys of another asset's table, for rules that reference it; None leaves those rules out.
 
         Raises:
             ContractViolationError: The columns are not the declared ones, or a check raised an exception.
@@ -199,7 +203,10 @@ class Contract:
         # Uniqueness comes last and only among rows that keep all other rules: a bad copy does not drag a good row along.
         passing = np.ones(len(frame), dtype=bool)
         for evaluation in sorted(self._evaluations, key=lambda e: e.rule.kind == "unique"):
-            mask = self._mask(evaluation, converted, unconverted, passing, where)
+            if evaluation.rule.kind == "reference" and lookup is None:
+                mask: Mask = np.zeros(len(frame), dtype=bool)
+            else:
+                mask = mask_of(evaluation, converted, unconverted, passing, keep=self._keep, lookup=lookup, where=where)
             masks[evaluation.rule.name] = mask
             if evaluation.rule.kind != "unique" and evaluation.rule.severity is not Severity.WARN:
                 passing &= ~mask
@@ -223,7 +230,7 @@ class Contract:
 
     def _column(self, name: str, column: pa.Column) -> ContractColumn:
         where = f"{self.name}.{name}"
-        refuse_misspelt(column.metadata or {}, ("severity", "most_failed", "postgres_type"), where)
+        refuse_misspelt(column.metadata or {}, ("severity", "most_failed", "postgres_type", "references", "fresh_within"), where)
         declared = (column.metadata or {}).get("postgres_type")
         converts_to, from_dtype = target(column.dtype, where)
         postgres_type = canonical_name(declared) if declared else from_dtype
@@ -246,66 +253,8 @@ class Contract:
             unique=column.unique,
             description=column.description,
             constraints=tuple(words_of(check) for check in column.checks),
+            fresh_within=freshness(column.metadata or {}, converts_to, where),
         )
-
-    def _read_rules(self) -> tuple[_Evaluation, ...]:
-        found: list[_Evaluation] = []
-        names: set[str] = set()
-
-        def add(
-            kind: Literal["type", "not_null", "check", "unique"],
-            name: str,
-            columns: Sequence[str],
-            says: str,
-            severity: Severity,
-            check: pa.Check | None = None,
-            most_failed: float | None = None,
-        ) -> None:
-            # Dagster allows letters, digits and underscores; rules of one name are numbered.
-            plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "rule"
-            name = next(n for n in itertools.chain([plain], (f"{plain}_{number}" for number in itertools.count(2))) if n not in names)
-            names.add(name)
-            own = self._by_rule.get(name, {})
-            if own:
-                refuse_unknown(own, ("severity", "most_failed"), f"{self.name}, rule {name}")
-                severity = self._severity(name, own) if "severity" in own else severity
-                most_failed = limit(own, f"{self.name}, rule {name}") if "most_failed" in own else most_failed
-            rule = Rule(name=name, columns=tuple(columns), says=says, severity=severity, kind=kind, most_failed=most_failed)
-            found.append(_Evaluation(rule=rule, check=check))
-
-        for column in self.columns:
-            schema = self._schema.columns[column.name]
-            severity = self._severity(column.name, schema.metadata)
-            # A cell of a wrong type and a NULL where none is allowed cannot be stored, so "warn" does not apply to them.
-            storing = Severity.QUARANTINE if severity is Severity.WARN else severity
-            most = limit(schema.metadata or {}, f"{self.name}.{column.name}")
-            if column.target.name != "any":
-                add("type", f"{column.name}_type", [column.name], f"{column.name} holds {column.target.name} values", storing, None, most)
-            if not column.nullable or column.primary_key:
-                add("not_null", f"{column.name}_not_null", [column.name], f"{column.name} is present", storing, None, most)
-            for check in schema.checks:
-                short = COMPARISONS.get(check.name or "", (check.name or "check", ""))[0]
-                says = f"{column.name} {words_of(check)}"
-                add("check", f"{column.name}_{short}", [column.name], says, Severity.WARN if check.raise_warning else severity, check, most)
-            if column.unique and (column.name,) != self.primary_key:
-                add("unique", f"{column.name}_unique", [column.name], f"{column.name} is unique", storing, None, most)
-        for check in self._schema.checks:
-            add("check", check.name or "rows", [], words_of(check), Severity.WARN if check.raise_warning else Severity.QUARANTINE, check)
-        if self._schema.unique and tuple(self._schema.unique) != self.primary_key:
-            together = list(self._schema.unique)
-            add("unique", "_".join(together) + "_unique", together, f"{', '.join(together)} are unique together", Severity.QUARANTINE)
-        if self.primary_key:
-            add("unique", "primary_key_unique", self.primary_key, f"{', '.join(self.primary_key)} identify one row", Severity.QUARANTINE)
-        return tuple(found)
-
-    def _severity(self, column: str, metadata: Mapping[str, Any] | None) -> Severity:
-        given = (metadata or {}).get("severity", Severity.QUARANTINE)
-        try:
-            return Severity(given)
-        except ValueError:
-            raise ContractDefinitionError(
-                f"{self.name}.{column}", f"severity {given!r} is unknown; known: {[s.value for s in Severity]}.", "correct it."
-            ) from None
 
     # -- splitting a frame ------------------------------------------------------------------------------------------
 
@@ -320,27 +269,6 @@ class Contract:
                 values[column.name] = pd.Series([None] * len(frame), dtype=column.target.dtype)
                 unconverted[column.name] = np.zeros(len(frame), dtype=bool)
         return pd.DataFrame(values, index=frame.index), unconverted
-
-    def _mask(self, evaluation: _Evaluation, frame: pd.DataFrame, unconverted: dict[str, Mask], passing: Mask, where: str) -> Mask:
-        """True for each row that breaks the rule."""
-        rule = evaluation.rule
-        if rule.kind == "type":
-            return unconverted[rule.columns[0]]
-        if rule.kind == "not_null":
-            return frame[rule.columns[0]].isna().to_numpy() & ~unconverted[rule.columns[0]]
-        if rule.kind == "unique":
-            broken: Mask = np.zeros(len(frame), dtype=bool)
-            keys = frame.loc[passing, list(rule.columns)]
-            # As in SQL, NULL equals nothing.
-            keys = keys[keys.notna().all(axis=1)]
-            repeated = keys.duplicated(keep=self._keep)  # type: ignore[arg-type]
-            broken[keys.index[repeated]] = True
-            return broken
-        assert evaluation.check is not None
-        failed = rows_breaking(evaluation.check, frame[rule.columns[0]] if rule.columns else frame, rule, where)
-        unread = [unconverted[name] for name in rule.columns or unconverted]
-        broken = failed & ~np.logical_or.reduce(unread)
-        return np.asarray(broken, dtype=bool)
 
     def _valid(self, converted: pd.DataFrame, keep: Mask) -> pd.DataFrame:
         kept = converted if keep.all() else converted[keep].reset_index(drop=True)

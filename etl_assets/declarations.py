@@ -3,8 +3,10 @@
 Not here: what a contract means (`contracts.py`).
 """
 
+import datetime
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from etl_assets import conversion
 from etl_assets.conversion import Target
 from etl_assets.errors import ContractDefinitionError
 from etl_assets.postgres.types import from_pandas_dtype
+from etl_assets.rules import Severity
 
 
 def can_hold(dtype: Any, values: "pd.Series[Any]") -> bool:
@@ -49,6 +52,63 @@ def limit(metadata: Mapping[str, Any], where: str) -> float | None:
             where, f"most_failed is a share below 1 or a number of rows; given: {most!r}.", "write 0.01 for 1 %, or 10 for ten rows."
         )
     return most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A key of another asset's table.
+
+    Attributes:
+        asset: Asset key, such as "clean/airports".
+        column: Its key column.
+    """
+
+    asset: str
+    column: str
+
+    @property
+    def table(self) -> str:
+        """Last part of the asset key."""
+        return self.asset.rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        return f"{self.column} of {self.asset}"
+
+    @staticmethod
+    def of(metadata: Mapping[str, Any], where: str) -> "Reference | None":
+        """What `references` says, such as "clean/airports.airport"; None where it is not there."""
+        given = metadata.get("references")
+        if given is None:
+            return None
+        asset, dot, column = str(given).rpartition(".")
+        if not dot or not asset.strip("/") or not column:
+            raise ContractDefinitionError(where, f"references {given!r} names no column of an asset.", "write clean/airports.airport.")
+        return Reference(asset=asset, column=column)
+
+
+def severity_of(metadata: Mapping[str, Any], where: str) -> Severity:
+    """What breaking a rule does."""
+    given = metadata.get("severity", Severity.QUARANTINE)
+    try:
+        return Severity(given)
+    except ValueError:
+        raise ContractDefinitionError(
+            where, f"severity {given!r} is unknown; known: {[s.value for s in Severity]}.", "correct it."
+        ) from None
+
+
+def freshness(metadata: Mapping[str, Any], converts_to: Target, where: str) -> datetime.timedelta | None:
+    """How old the newest value of a column may be; None for no limit."""
+    given = metadata.get("fresh_within")
+    if given is None:
+        return None
+    if not isinstance(given, datetime.timedelta) or given <= datetime.timedelta(0):
+        raise ContractDefinitionError(where, f"fresh_within is a timedelta above zero; given: {given!r}.", "write timedelta(days=1).")
+    if converts_to.name not in ("date", "date and time with zone"):
+        raise ContractDefinitionError(
+            where, f"a column of {converts_to.name} has no age.", "use a date, or a time with zone: a local time says no instant."
+        )
+    return given
 
 
 def declared_metadata(model: type[pa.DataFrameModel]) -> dict[str, Any]:
@@ -93,4 +153,6 @@ def target(dtype: Any, where: str) -> tuple[Target, str | None]:
     raise ContractDefinitionError(where, f"the dtype {dtype} is not supported.", "use a numeric, text, boolean, date or decimal type.")
 
 
-__all__ = ["can_hold", "declared_metadata", "limit", "refuse_misspelt", "refuse_unknown", "target"]
+__all__ = [
+    "Reference", "can_hold", "declared_metadata", "freshness", "limit", "refuse_misspelt", "refuse_unknown", "severity_of", "target",
+]  # fmt: skip

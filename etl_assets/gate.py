@@ -18,6 +18,7 @@ from etl_assets.rules import Severity
 
 ROWS_ACCOUNTED_FOR = "rows_accounted_for"
 SOURCE_READABLE = "source_readable"
+ROW_COUNT = "row_count"
 _SAMPLES = 20
 
 
@@ -29,17 +30,49 @@ class RowPolicy:
         carried_from: Parameter whose rows the function carries through; needed when it takes several frames.
         built: The function builds new rows (a join, an aggregate), so rows read are the rows it returned.
         most_quarantined: Largest share of rows that may go to the quarantine, 0 to 1; above it nothing is loaded.
+        least_rows: With fewer rows to load nothing is loaded; None for no limit.
+        most_rows: With more rows nothing is loaded; None for no limit.
+        most_change: With so much more or less than the load before, as a share of it, nothing is loaded; None for no limit.
     """
 
     carried_from: str | None = None
     built: bool = False
     most_quarantined: float = 0.1
+    least_rows: int | None = None
+    most_rows: int | None = None
+    most_change: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.most_quarantined, bool) or not 0 <= self.most_quarantined <= 1:
             raise ContractDefinitionError(
                 "RowPolicy", f"most_quarantined is a share from 0 to 1; given: {self.most_quarantined!r}.", "write 0.4 for 40 %."
             )
+        if any(bound is not None and bound < 0 for bound in (self.least_rows, self.most_rows, self.most_change)):
+            raise ContractDefinitionError("RowPolicy", "least_rows, most_rows and most_change are not below zero.", "correct them.")
+        if self.least_rows is not None and self.most_rows is not None and self.least_rows > self.most_rows:
+            raise ContractDefinitionError(
+                "RowPolicy", f"least_rows {self.least_rows} is above most_rows {self.most_rows}.", "correct them."
+            )
+
+    @property
+    def says_volume(self) -> str:
+        """The bounds on the number of rows in words; "" for none."""
+        parts = [f"at least {self.least_rows}"] if self.least_rows is not None else []
+        parts += [f"at most {self.most_rows}"] if self.most_rows is not None else []
+        parts += [f"not more than {self.most_change:.0%} off the load before"] if self.most_change is not None else []
+        return f"The number of rows is {', '.join(parts)}." if parts else ""
+
+    def volume_problem(self, rows: int, before: int | None) -> str:
+        """What is wrong with a number of rows; "" for nothing."""
+        if self.least_rows is not None and rows < self.least_rows:
+            return f"{rows} rows are fewer than {self.least_rows}"
+        if self.most_rows is not None and rows > self.most_rows:
+            return f"{rows} rows are more than {self.most_rows}"
+        if self.most_change is not None and before and abs(rows - before) > self.most_change * before:
+            return (
+                f"{rows} rows are {(rows - before) / before:+.0%} against the {before} of the load before (at most {self.most_change:.0%})"
+            )
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +106,9 @@ class _Together(Collection[RejectedRow]):
         return any(row in part for part in self._parts)
 
 
-def judge(split: Split, account: Account, *, rows: RowPolicy, rows_in: int | None, returned: int, where: str) -> Verdict:
+def judge(
+    split: Split, account: Account, *, rows: RowPolicy, rows_in: int | None, returned: int, rows_before: int | None, where: str
+) -> Verdict:
     """Compare the sums and the shares.
 
     Args:
@@ -82,12 +117,13 @@ def judge(split: Split, account: Account, *, rows: RowPolicy, rows_in: int | Non
         rows: How rows are accounted for.
         rows_in: Rows of the input whose rows are carried; None when they come from connectors or are built.
         returned: Rows that the function returned.
+        rows_before: Rows of the load before; None when there was none, or nobody asked.
         where: The asset, for errors.
     """
     rejected = _Together(split.rejected, [_rejected(row) for row in account.unreadable])
     read = _rows_read(account, rows, rows_in, returned)
     counts = RowCounts(read=read, quarantined=len(rejected), dropped=account.rows_dropped)
-    return Verdict(counts=counts, rejected=rejected, refusal=_refusal(split, account, counts, rows, returned, where))
+    return Verdict(counts=counts, rejected=rejected, refusal=_refusal(split, account, counts, rows, returned, rows_before, where))
 
 
 def _rows_read(account: Account, rows: RowPolicy, rows_in: int | None, returned: int) -> int:
@@ -99,7 +135,9 @@ def _rows_read(account: Account, rows: RowPolicy, rows_in: int | None, returned:
     return account.rows_read if account.reads else returned + account.rows_dropped
 
 
-def _refusal(split: Split, account: Account, counts: RowCounts, rows: RowPolicy, returned: int, where: str) -> EtlError | None:
+def _refusal(
+    split: Split, account: Account, counts: RowCounts, rows: RowPolicy, returned: int, rows_before: int | None, where: str
+) -> EtlError | None:
     valid, given = len(split.valid), returned + len(account.unreadable)
     if counts.read != valid + counts.quarantined + counts.dropped:
         return RowsNotAccountedForError(
@@ -125,6 +163,11 @@ def _refusal(split: Split, account: Account, counts: RowCounts, rows: RowPolicy,
             f"{counts.quarantined} of {given} rows break the contract ({share:.1%}; at most {rows.most_quarantined:.1%} may): {reasons}.",
             _look_into_quarantine(where),
         )
+    problem = rows.volume_problem(valid, rows_before)
+    if problem:
+        return ContractViolationError(
+            where, f"{problem}.", "look at the source; change the RowPolicy if the number is right. The table was left as it was."
+        )
     return None
 
 
@@ -135,6 +178,18 @@ def accounted(counts: RowCounts, valid: int) -> dg.AssetCheckResult:
         passed=counts.read == valid + counts.quarantined + counts.dropped,
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"rows_read": counts.read, "rows_kept": valid, "rows_quarantined": counts.quarantined, "rows_dropped": counts.dropped},
+    )
+
+
+def volume(rows: RowPolicy, count: int, before: int | None) -> dg.AssetCheckResult:
+    """The check `row_count`."""
+    problem = rows.volume_problem(count, before)
+    return dg.AssetCheckResult(
+        check_name=ROW_COUNT,
+        passed=not problem,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=problem or None,
+        metadata={"rows": count, **({} if before is None else {"rows_before": before})},
     )
 
 
@@ -168,4 +223,6 @@ def _rejected(row: UnreadableRow) -> RejectedRow:
     return RejectedRow(position=row.position, record=json.dumps({"raw": row.raw}), rules=(row.rule,), message=row.says)
 
 
-__all__ = ["ROWS_ACCOUNTED_FOR", "SOURCE_READABLE", "RowPolicy", "Verdict", "accounted", "judge", "most_broken", "readable"]
+__all__ = [
+    "ROWS_ACCOUNTED_FOR", "ROW_COUNT", "SOURCE_READABLE", "RowPolicy", "Verdict", "accounted", "judge", "most_broken", "readable", "volume",
+]  # fmt: skip

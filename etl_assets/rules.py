@@ -36,6 +36,9 @@ COMPARISONS = {
 }
 
 
+RuleKind = Literal["type", "not_null", "check", "unique", "reference"]
+
+
 class Severity(StrEnum):
     """What a broken rule does."""
 
@@ -64,7 +67,7 @@ class Rule:
     columns: tuple[str, ...]
     says: str
     severity: Severity
-    kind: Literal["type", "not_null", "check", "unique", "reference"]
+    kind: RuleKind
     most_failed: float | None = None
 
 
@@ -219,5 +222,6 @@ def _plain(value: Any) -> Any:
 
 
 __all__ = [
-    "COMPARISONS", "Mask", "RejectedRows", "Rule", "RuleOutcome", "Sample", "Severity", "rows_breaking", "samples_of", "words_of",
+    "COMPARISONS", "Mask", "RejectedRows", "Rule", "RuleKind", "RuleOutcome", "Sample", "Severity", "rows_breaking", "samples_of",
+    "words_of",
 ]  # fmt: skip

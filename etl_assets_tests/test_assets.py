@@ -105,6 +105,7 @@ def test_checks_tell_counts_and_samples(postgres: PostgresResource) -> None:
     checks = checks_of(run([raw_orders(pd.concat([GOOD, bad])), orders], postgres))
     assert {name: check.passed for name, check in checks.items()} == {
         "columns_match": True,
+        "columns_unchanged": True,
         "rows_accounted_for": True,
         "types_match": True,
         "id_not_null": True,

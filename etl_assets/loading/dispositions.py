@@ -82,7 +82,7 @@ def _existing_or_new(cursor: Any, request: LoadRequest, spec: TableSpec) -> list
         for statement in statements.add_keys(target, spec) + statements.add_comments(target, spec):
             cursor.execute(statement)
         existing = session.columns(cursor, target) or ()
-    changed = _difference(existing, spec)
+    changed = difference(existing, spec)
     if changed:
         raise DatabaseRefusedError(
             request.identity.asset,
@@ -107,7 +107,7 @@ def _replace(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataF
         by_name = {column.name: column for column in existing}
         copy_frame(cursor, statements.name_of(target), [by_name[c.name] for c in spec.columns], frame, where=where)
         return ReplaceStrategy.DELETE, len(frame)
-    changed = _difference(existing, spec)
+    changed = difference(existing, spec)
     if changed:
         logger.warning("%s: the table changes its shape: %s", target, changed)
     beside = TableRef(schema=target.schema, table=f"_etl_{secrets.token_hex(8)}")
@@ -129,7 +129,7 @@ def _build(cursor: Any, table: TableRef, spec: TableSpec, frame: pd.DataFrame, w
 
 
 def _refuse_other_shape(existing: tuple[ColumnSpec, ...], spec: TableSpec, reasons: list[str], where: str) -> None:
-    changed = _difference(existing, spec)
+    changed = difference(existing, spec)
     if changed:
         raise DatabaseRefusedError(
             where,
@@ -138,7 +138,8 @@ def _refuse_other_shape(existing: tuple[ColumnSpec, ...], spec: TableSpec, reaso
         )
 
 
-def _difference(existing: tuple[ColumnSpec, ...], spec: TableSpec) -> str:
+def difference(existing: tuple[ColumnSpec, ...], spec: TableSpec) -> str:
+    """Columns gone, new and of another type, in words; "" for none."""
     before = {column.name: column.type for column in existing}
     after = {column.name: column.type for column in spec.columns}
     changes = [f"-{name} {before[name]}" for name in before if name not in after]
@@ -180,4 +181,4 @@ def apply(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFram
     return _DISPOSITIONS[request.disposition](cursor, request, spec, frame)
 
 
-__all__ = ["apply"]
+__all__ = ["apply", "difference"]

@@ -16,8 +16,11 @@ from pydantic import Field
 from sqlalchemy.engine import Connection, Engine
 
 from etl_assets.errors import EtlError
+from etl_assets.loading import session
+from etl_assets.loading.dispositions import difference
 from etl_assets.loading.ledger import read_watermarks
-from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef, WriteDisposition, read_disposition
+from etl_assets.loading.sql import LAST_LOAD
+from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef, TableSpec, WriteDisposition, read_disposition
 from etl_assets.loading.writer import record_failure, spec_of_frame, write
 from etl_assets.postgres.connection import explain_error, make_engine
 from etl_assets.postgres.copy_out import read_query, read_table
@@ -86,6 +89,22 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         """
         with self._engine() as engine:
             return RetryPolicy(attempts=self.attempts).call(lambda: read_watermarks(engine, asset), doing=f"reading watermarks of {asset}")
+
+    def rows_loaded(self, asset: str) -> int | None:
+        """Rows of the last successful load of an asset; None before the first. Errors as `read_query`."""
+        if not self.has_table("loads", schema="etl"):
+            return None
+        found = self.read_rows(LAST_LOAD, {"asset": asset})
+        return int(found[0][0]) if found else None
+
+    def difference(self, table: TableRef, spec: TableSpec) -> str:
+        """How a table differs from a shape, in words; "" when it does not, or is not there. Errors as `read_query`."""
+
+        def read(connection: Connection) -> str:
+            existing = session.columns(session.cursor(connection), table)
+            return "" if existing is None else difference(existing, spec)
+
+        return self._read(read, str(table))
 
     def reject(self, request: LoadRequest, error: EtlError) -> None:
         """Record a load that a contract's gate refused, with its rejected rows; the table is not touched."""

@@ -143,6 +143,10 @@ ROW_BY_ID: Final = """
 
 MARK_REPLAYED: Final = "UPDATE etl.quarantine SET replayed_by = %(load)s WHERE id = ANY(%(ids)s) AND replayed_by IS NULL"
 
+LAST_LOAD: Final = """
+    SELECT rows_loaded FROM etl.loads WHERE asset = %(asset)s AND status = 'succeeded' ORDER BY recorded_at DESC LIMIT 1
+"""
+
 WATERMARKS_OF_ASSET: Final = "SELECT source, kind, value FROM etl.watermarks WHERE asset = %(asset)s"
 
 KEEP_WATERMARKS: Final = """
@@ -233,6 +237,6 @@ def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bo
 
 __all__ = [
     "BOOKKEEPING", "COLUMNS_OF_TABLE", "COMMENT_OF_TABLE", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "KEYS_OF_TABLE",
-    "MARK_REPLAYED", "OPEN_ROWS", "REFUSED_ROWS", "ROW_BY_ID", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST", "add_comments", "add_keys",
-    "create_table", "grant", "merge", "name_of", "unusable_key",
+    "LAST_LOAD", "MARK_REPLAYED", "OPEN_ROWS", "REFUSED_ROWS", "ROW_BY_ID", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST", "add_comments",
+    "add_keys", "create_table", "grant", "merge", "name_of", "unusable_key",
 ]  # fmt: skip
