@@ -4,6 +4,7 @@
     ├── TransientError              the same call may succeed later: retried under the RetryPolicy in force
     │   ├── SourceUnavailableError      a source does not answer
     │   │   └── RateLimitedError            a source asks to be asked less often
+    │   ├── NotificationError           a message to a person did not arrive
     │   └── DatabaseUnavailableError    PostgreSQL is unreachable, restarting, overloaded or chose us as a deadlock victim
     ├── PermanentError              a person must change something first: never retried
     │   ├── ConfigurationError          a setting is missing or wrong
@@ -66,6 +67,10 @@ class RateLimitedError(SourceUnavailableError):
 
 class DatabaseUnavailableError(TransientError):
     """PostgreSQL is unreachable, restarting, overloaded, or ended the transaction to resolve a conflict."""
+
+
+class NotificationError(TransientError):
+    """A message to a person did not arrive."""
 
 
 class PermanentError(EtlError):
@@ -135,6 +140,7 @@ __all__ = [
     "DatabaseUnavailableError",
     "EtlError",
     "LocalServerError",
+    "NotificationError",
     "OutcomeUnknownError",
     "PermanentError",
     "RateLimitedError",

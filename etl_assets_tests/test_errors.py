@@ -19,7 +19,7 @@ def drawn_children(parent: str) -> set[str]:
     start = next(place for place, line in enumerate(lines) if re.search(rf"[├└]── {parent}\b", line))
     children: set[str] = set()
     for line in lines[start + 1 :]:
-        found = re.match(r"    (│|\s)   [├└]── (\w+)", line)
+        found = re.match(r"    (│|\s)   (?:[│ ]   )?[├└]── (\w+)", line)
         if not found:
             break
         children.add(found[2])
