@@ -70,6 +70,11 @@ def defined_asset(key: dg.AssetKey) -> DefinedAsset:
     return _DEFINED[key]
 
 
+def defined_assets() -> Mapping[str, DefinedAsset]:
+    """All assets that `etl_asset` defined in this process, by key."""
+    return {key.to_user_string(): _DEFINED[key] for key in sorted(_DEFINED, key=lambda key: list(key.path))}
+
+
 def etl_asset(
     *,
     schema: str,
@@ -310,4 +315,4 @@ def _dagster_retry(policy: RetryPolicy) -> dg.RetryPolicy:
     )
 
 
-__all__ = ["DefinedAsset", "RowPolicy", "defined_asset", "etl_asset"]
+__all__ = ["DefinedAsset", "RowPolicy", "defined_asset", "defined_assets", "etl_asset"]

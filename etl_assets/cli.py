@@ -134,6 +134,68 @@ def preview(file: Path) -> None:
 
 
 @main.group()
+def contract() -> None:
+    """Contracts: a first one from data, and a page that people read."""
+
+
+@contract.command("infer")
+@click.argument("source")
+@click.option("--table", help="Table of SOURCE, when that is the address of a database.")
+@click.option("--schema", help="Schema of the table.")
+@click.option("--sheet", help="Sheet of SOURCE, when that is a workbook; else its first visible one.")
+@click.option("--name", default="Rows", show_default=True, help="Name of the contract.")
+def infer_(source: str, table: str | None, schema: str | None, sheet: str | None, name: str) -> None:
+    """Print a first contract for SOURCE, a CSV, JSON, Excel or Parquet file or the address of a database, to review and edit.
+
+    Types, NULLs, small sets of values and a key come from the data; smallest and largest values become no rule.
+    """
+    from etl_assets.inference import infer, of_table, write_contract
+
+    if not name.isidentifier():
+        raise ConfigurationError("--name", f"{name!r} is no name of a class.", "give one such as Orders.")
+    if table is not None:
+        from etl_assets.connectors.sql import SqlResource
+
+        spec = SqlResource(url=source).columns(table, schema=schema)
+        click.echo(write_contract(of_table(spec), name=name, source=table, rows=None, key=spec.primary_key), nl=False)
+        return
+    if "://" in source:
+        raise ConfigurationError("contract infer", "the address of a database needs a table.", "add --table.")
+    from etl_assets.connectors.preview import read_as_proposed
+
+    frame = read_as_proposed(Path(source), sheet)
+    click.echo(write_contract(infer(frame), name=name, source=Path(source).name, rows=len(frame)), nl=False)
+
+
+@contract.command()
+@click.option("-m", "--module", required=True, help="Module that defines the assets, such as etl_assets.definitions.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write; else it is printed.")
+@click.option("--title", default="Data contracts", show_default=True, help="Heading of the page.")
+def docs(module: str, output: Path | None, title: str) -> None:
+    """Write the contracts of all assets of a module as one Markdown page: tables, columns, rules."""
+    from etl_assets.assets import defined_assets
+    from etl_assets.contract_pages import write_page
+
+    _import(module)
+    page = write_page({key: asset.contract for key, asset in defined_assets().items()}, title=title)
+    if output is None:
+        click.echo(page, nl=False)
+    else:
+        output.write_text(page, encoding="utf-8")
+        click.echo(f"{output} written")
+
+
+def _import(module: str) -> None:
+    import importlib
+
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError("-m", f"the module {module!r} cannot be imported ({error}).", "correct its name.") from error
+
+
+@main.group()
 def quarantine() -> None:
     """Rows that contracts refused: look at them, export them, load them after a fix. DATABASE_URL says where, else the embedded server."""
 
@@ -195,15 +257,9 @@ def replay(asset: str, module: str, dry_run: bool) -> None:
 
     Use it after the contract was corrected, or the records in etl.quarantine.
     """
-    import importlib
-
     from etl_assets.replay import replay as send_again
 
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigurationError("-m", f"the module {module!r} cannot be imported ({error}).", "correct its name.") from error
+    _import(module)
     done = send_again(_warehouse(), asset, dry_run=dry_run)
     would = "would be " if dry_run else ""
     there = f", {done.passing - done.loaded} are there already" if not dry_run and done.loaded < done.passing else ""

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import clevercsv
+import pandas as pd
 import python_calamine
 
+from etl_assets.accounting import open_account
 from etl_assets.connectors.csv_text import CsvFormat, read_csv_text
 from etl_assets.connectors.encoding import GUESS, open_text
-from etl_assets.connectors.excel import open_workbook, text_of
+from etl_assets.connectors.excel import ExcelResource, Layout, open_workbook, text_of
+from etl_assets.connectors.files import FilesResource
 from etl_assets.connectors.records import parse_json
 from etl_assets.connectors.storage import Storage, StoredFile, refuse_zip_bomb
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
@@ -260,6 +263,32 @@ def _sums_up(text: str) -> bool:
     return text.strip().lower().startswith(("total", "sum", "summe", "gesamt", "subtotal", "grand total"))
 
 
+def read_as_proposed(path: Path, sheet: str | None = None) -> pd.DataFrame:
+    """The rows of a file, read as its preview proposes.
+
+    Args:
+        path: A CSV, JSON, Excel or Parquet file.
+        sheet: Of a workbook; None for its first visible one.
+
+    Raises:
+        EtlError: As `preview`; or the file has no such sheet, or none with a header.
+    """
+    files = FilesResource(base_folder=str(path.parent))
+    if path.suffix.lower() == ".parquet":
+        return files.read_parquet(path.name)
+    found = preview(path)
+    if sheet is not None:
+        found = [one for one in found if one.title.endswith(f" sheet {sheet}")]
+    found = [one for one in found if one.header and (sheet is not None or ("hidden", "yes") not in one.facts)]
+    if not found:
+        raise SourceFormatError(str(path), "it holds no rows under a header that could be found.", "see `etl-assets preview`.")
+    # The call was written above, of literals only; unreadable rows are left out of what is inferred.
+    names = {"files": files, "workbooks": ExcelResource(base_folder=str(path.parent)), "Layout": Layout}
+    with open_account():
+        frame: pd.DataFrame = eval(found[0].call, {"__builtins__": {}}, names)  # noqa: S307
+    return frame
+
+
 def as_text(found: Preview) -> str:
     """A preview for a terminal."""
     out = io.StringIO()
@@ -277,4 +306,4 @@ def as_text(found: Preview) -> str:
     return out.getvalue()
 
 
-__all__ = ["Preview", "as_text", "preview"]
+__all__ = ["Preview", "as_text", "preview", "read_as_proposed"]
