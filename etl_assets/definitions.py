@@ -15,7 +15,6 @@ def build_definitions() -> dg.Definitions:
     this size; parallelism comes from several runs."""
     return dg.Definitions(
         assets=jobs.ASSETS,
-        asset_checks=jobs.CHECKS,
         jobs=[jobs.JOB],
         schedules=[jobs.SCHEDULE],
         resources={**config.resources(), **source_resources()},

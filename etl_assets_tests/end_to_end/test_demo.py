@@ -100,7 +100,7 @@ def test_quarantined_airports(home: Home) -> None:
     assert rows["airport"].tolist() == ["DVT", "EEN", "MYF"]
 
 
-@pytest.mark.parametrize("said", ["dest_in_airports: 7,602 rows", "tailnum_in_planes: 50,094 rows"])
+@pytest.mark.parametrize("said", ["dest_references_airports: 7,602 rows", "tailnum_references_planes: 50,094 rows"])
 def test_missing_partners_are_reported(home: Home, said: str) -> None:
     """Flights without a known airport or plane are reported by checks, and loaded."""
     assert f"clean/flights: {said}" in home.demo.stdout

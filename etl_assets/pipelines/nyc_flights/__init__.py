@@ -8,6 +8,6 @@ operations database, a REST API, CSV and JSON files, and an Excel workbook, buil
     raw.py         as delivered
     clean.py       typed, keyed, mended
     mart.py        for readers
-    jobs.py        the job, its schedule, the checks between tables
+    jobs.py        the job and its schedule
     sources/       builds and serves the five sources
 """

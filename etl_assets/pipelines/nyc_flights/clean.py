@@ -6,8 +6,8 @@ Not here: joins and aggregates (`mart.py`).
 import pandas as pd
 from pandera.typing import DataFrame
 
-from etl_assets.assets import etl_asset
-from etl_assets.cleaning import clean, derive, map_values, null_markers, parse_dates, rename, select
+from etl_assets.assets import RowPolicy, etl_asset
+from etl_assets.cleaning import clean, derive, map_values, normalise_text, null_markers, parse_dates, rename, select, trim
 from etl_assets.pipelines.nyc_flights.contracts import (
     Airlines,
     Airports,
@@ -88,6 +88,8 @@ WEATHER_STEPS = [
 ]
 
 AIRPORT_STEPS = [
+    normalise_text("name"),
+    trim("name"),
     rename(
         {
             "faa": "airport",
@@ -107,7 +109,7 @@ AIRLINE_STEPS = [
 ]
 
 
-@etl_asset(schema="clean")
+@etl_asset(schema="clean", rows=RowPolicy(least_rows=300_000, most_change=0.2))
 def flights(raw_flights: DataFrame[RawFlights]) -> DataFrame[Flights]:
     """Flights with instants instead of HHMM integers, and whole minutes instead of floats."""
     return clean(raw_flights, FLIGHT_STEPS)
