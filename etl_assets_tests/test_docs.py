@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import openpyxl
 import pandas as pd
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 from etl_assets.accounting import open_account
 from etl_assets.cleaning import clean
 from etl_assets.contracts import Contract
+from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.pipelines.nyc_flights.sources.planes_api import serve_planes
 
@@ -144,6 +146,36 @@ def test_assets_page() -> None:
     assert account.rows_dropped == 2
     assert split.valid[["order_id", "amount_eur"]].astype(str).to_numpy().tolist() == [["1", "2.00"]]
     assert [row.rules for row in split.rejected] == [("ordered_on_type",), ("shipped_after_order",)]
+
+
+def test_cleaning_page() -> None:
+    """The steps of the page clean its orders, and refuse what is not written as declared."""
+    cleaned = run("cleaning.md")["cleaned"]
+    assert cleaned[["order_id", "customer", "country"]].to_numpy().tolist() == [["1", "Ann", "DE"], ["2", "Bob", "FR"]]
+    assert [type(value).__name__ for value in cleaned["ordered_on"]] == ["date", "Unconverted"]
+    assert [type(value).__name__ for value in cleaned["amount"]] == ["Decimal", "Unconverted"]
+
+
+def test_contracts_page() -> None:
+    """The contract of the page parts its two rows as it says, and its sensor can be defined."""
+    names = run("contracts.md")
+    split = names["split"]
+    assert split.valid["order_id"].tolist() == [1]
+    assert [row.rules for row in split.rejected] == [("order_id_type",)]
+    assert [sensor.name for sensor in names["defs"].sensors] == ["check_failures"]
+    assert dg.AssetKey(["clean", "customers"]) in names["orders"].asset_deps[names["orders"].key]
+
+
+def test_quarantine_page(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's functions work on a database without a quarantine, and on one with a row in it."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    names = run("quarantine.md")
+    assert (names["missing"], names["would_be"].passing) == ([], 0)
+    postgres = names["warehouse"]
+    dg.materialize([names["orders"]], resources={"io_manager": PostgresIOManager(postgres=postgres)})
+    names = run("quarantine.md")
+    assert [row.record["amount"] for row in names["missing"]] == ["-5"]
+    assert len(names["would_be"].failing) == 1
 
 
 def test_your_project_page(tmp_path: Path, database_url: str) -> None:
