@@ -268,7 +268,7 @@ class Contract:
             else:
                 values[column.name] = pd.Series([None] * len(frame), dtype=column.target.dtype)
                 unconverted[column.name] = np.zeros(len(frame), dtype=bool)
-        return pd.DataFrame(values, index=frame.index), unconverted
+        return pd.DataFrame(values, index=frame.index, copy=False), unconverted
 
     def _valid(self, converted: pd.DataFrame, keep: Mask) -> pd.DataFrame:
         kept = converted if keep.all() else converted[keep].reset_index(drop=True)

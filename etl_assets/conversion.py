@@ -41,7 +41,7 @@ class Converted:
     """A column after conversion.
 
     Attributes:
-        values: The converted cells; NULL where the conversion failed. Integers and booleans in their nullable form.
+        values: The converted cells; NULL where the conversion failed. Integers and booleans with NULL in their nullable form.
         failed: True where a value was present and could not be converted.
     """
 
@@ -58,12 +58,14 @@ class Target:
         dtype: pandas dtype of the converted column.
         parse: One present value to its converted form; ValueError when it does not convert.
         arrow: Arrow type and pattern of text that Arrow parses to the same value; None when there is none.
+        objects: Arrow type that Arrow finds for objects that all convert; None when the cells have to be looked at.
     """
 
     name: str
     dtype: Any
     parse: Callable[[Any], Any]
     arrow: tuple[pa.DataType, str] | None = None
+    objects: pa.DataType | None = None
 
 
 def integer(bits: int = 64, *, signed: bool = True) -> Target:
@@ -192,7 +194,9 @@ def date() -> Target:
             return value
         raise ValueError("no date")
 
-    return Target(name="date", dtype=np.dtype(object), parse=parse, arrow=(pa.date32(), r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))
+    return Target(
+        name="date", dtype=np.dtype(object), parse=parse, arrow=(pa.date32(), r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), objects=pa.date32()
+    )
 
 
 def exact_decimal(precision: int, scale: int) -> Target:
@@ -211,7 +215,8 @@ def exact_decimal(precision: int, scale: int) -> Target:
         except decimal.DecimalException:
             raise ValueError(f"does not fit {precision} digits with {scale} decimals") from None
 
-    return Target(name=f"decimal({precision},{scale})", dtype=np.dtype(object), parse=parse)
+    objects = pa.decimal128(precision, scale) if 0 < precision <= 38 and 0 <= scale <= precision else None
+    return Target(name=f"decimal({precision},{scale})", dtype=np.dtype(object), parse=parse, objects=objects)
 
 
 def category(dtype: pd.CategoricalDtype) -> Target:
@@ -247,6 +252,8 @@ def _convert_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] 
     if values.dtype == target.dtype and values.dtype != np.dtype(object):
         return values
     kind = getattr(values.dtype, "kind", "O")
+    if target.name == "integer" and values.dtype == target.dtype.numpy_dtype:
+        return values  # without NULL, the plain form is the same
     if target.name == "integer" and kind in "iu":
         numbers = values.astype(pd.UInt64Dtype() if kind == "u" else pd.Int64Dtype())
         limits = np.iinfo(target.dtype.numpy_dtype)
@@ -257,6 +264,14 @@ def _convert_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] 
         limits = np.iinfo(target.dtype.numpy_dtype)
         exact = np.isfinite(present) & (present == np.floor(present)) & (present.abs() <= min(2**53, limits.max)) & (present >= limits.min)
         return values.astype(target.dtype) if bool(exact.all()) else None
+    if target.name == "boolean" and kind == "b":
+        return values
+    if target.name == "number" and kind in "iuf" and not pd.api.types.is_extension_array_dtype(values.dtype):
+        return _numbers_whole(values, target)
+    if target.name.startswith("date and time") and kind == "M":
+        return _times_whole(values, target)
+    if values.dtype == np.dtype(object) and target.objects is not None:
+        return _objects_whole(values, target.objects)
     if target.arrow is not None and isinstance(values.dtype, pd.StringDtype):
         arrow_type, pattern = target.arrow
         cells = pa.array(values, from_pandas=True)
@@ -273,6 +288,48 @@ def _convert_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] 
         except (pa.ArrowInvalid, ValueError):
             return None  # some cell has the right form but no such day, hour or size: the cell-by-cell path finds it
     return None
+
+
+def _numbers_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] | None":
+    given: np.dtype[Any] = values.to_numpy().dtype
+    if given.kind == "f":
+        return values.astype(target.dtype) if target.dtype.itemsize >= given.itemsize else None
+    exact = target.dtype.itemsize == 8 and bool(values.between(-(2**53), 2**53).all())
+    return values.astype(target.dtype) if exact else None
+
+
+def _times_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] | None":
+    zone, given = getattr(target.dtype, "tz", None), getattr(values.dtype, "tz", None)
+    if (zone is None) != (given is None):
+        return None
+    unit: Any = getattr(target.dtype, "unit", None) or np.datetime_data(target.dtype)[0]
+    instants = values.dt.tz_convert("UTC").dt.tz_localize(None) if given is not None else values
+    micros = instants.to_numpy().astype("datetime64[us]").astype("int64")[instants.notna().to_numpy()]
+    if len(micros) and not (micros.min() >= _FIRST and micros.max() <= _LAST):
+        return None
+    try:
+        converted = values.dt.as_unit(unit)
+    except (pd.errors.OutOfBoundsDatetime, OverflowError):
+        return None
+    if not bool(((converted == values) | values.isna()).all()):
+        return None
+    local: pd.Series[Any] = converted.dt.tz_convert(zone) if zone is not None else converted
+    return local.astype(target.dtype)
+
+
+def _objects_whole(values: "pd.Series[Any]", type_: pa.DataType) -> "pd.Series[Any] | None":
+    """Objects that are all of one kind, such as dates or decimals."""
+    present = values.dropna()
+    # A datetime is a date too, and Arrow would cut its hours off without a word.
+    kind = datetime.date if pa.types.is_date32(type_) else decimal.Decimal
+    if not all(type(value) is kind for value in present):
+        return None
+    if kind is datetime.date:
+        return values.where(values.notna(), None)
+    try:
+        return arrow_to_series(pa.chunked_array([pa.array(values, from_pandas=True).cast(type_)]))
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        return None
 
 
 # Microseconds since 1970: nearer to the ends of years 1 to 9999 a zone may lead out of them, so each cell is looked at.

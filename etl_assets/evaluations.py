@@ -179,10 +179,11 @@ def mask_of(
         return frame[rule.columns[0]].isna().to_numpy() & ~unconverted[rule.columns[0]]
     if rule.kind == "unique":
         broken: Mask = np.zeros(len(frame), dtype=bool)
-        keys = frame.loc[passing, list(rule.columns)]
+        keys = frame[list(rule.columns)] if passing.all() else frame.loc[passing, list(rule.columns)]
         # As in SQL, NULL equals nothing.
-        keys = keys[keys.notna().all(axis=1)]
-        repeated = keys.duplicated(keep=keep)
+        known = keys.notna().all(axis=1)
+        keys = keys if known.all() else keys[known]
+        repeated = keys.duplicated(keep=keep) if len(rule.columns) > 1 else keys[rule.columns[0]].duplicated(keep=keep)
         broken[keys.index[repeated]] = True
         return broken
     if evaluation.reference is not None:

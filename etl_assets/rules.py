@@ -133,8 +133,13 @@ def rows_breaking(check: pa.Check, checked: Any, rule: Rule, where: str) -> Mask
     if isinstance(outcome, pd.DataFrame):
         outcome = outcome.fillna(True).all(axis=1)
     if isinstance(outcome, pd.Series):
-        holds = outcome.reindex(checked.index, fill_value=True) if len(outcome) != len(checked) else outcome
-        return ~holds.fillna(True).astype(bool).to_numpy()
+        breaks = ~outcome.fillna(True).to_numpy(dtype=bool) if outcome.hasnans else ~outcome.to_numpy(dtype=bool)
+        if len(breaks) == len(checked):
+            return breaks
+        # pandera leaves NULLs out; labels are places, because the frame has a RangeIndex.
+        broken = np.zeros(len(checked), dtype=bool)
+        broken[outcome.index.to_numpy()] = breaks
+        return broken
     # A check of the whole column at once: when it fails, it fails for every row.
     return np.full(len(checked), not bool(outcome))
 
