@@ -172,8 +172,6 @@ def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, whe
 
 def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
     values = exact(values, type_)
-    if pa.types.is_decimal(type_) and any(isinstance(value, decimal.Decimal) and value.is_nan() for value in values.array):
-        raise pa.ArrowInvalid("NaN has no digits")
     array = pa.array(values, from_pandas=True) if values.dtype != object else pa.array(values, type=type_, from_pandas=True)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()

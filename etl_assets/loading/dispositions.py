@@ -5,46 +5,38 @@ Not here: the transaction and what else commits with it (`writer.py`), the state
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import pandas as pd
 import psycopg2.sql
 
 from etl_assets.errors import DatabaseRefusedError, UnstorableValueError
 from etl_assets.loading import session
 from etl_assets.loading import sql as statements
-from etl_assets.loading.copy import copy_frame
+from etl_assets.loading.rows import Rows
 from etl_assets.loading.table import ColumnSpec, LoadRequest, ReplaceStrategy, TableRef, TableSpec, WriteDisposition
 
 logger = logging.getLogger(__name__)
 
 
-def _append(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[None, int]:
+def _append(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[None, int]:
     columns = _existing_or_new(cursor, request, spec)
-    copy_frame(cursor, statements.name_of(request.target), columns, frame, where=request.identity.asset)
-    return None, len(frame)
+    return None, _add(cursor, request, columns, rows)
 
 
-def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[None, int]:
-    _by_key(cursor, request, spec, frame, update=True)
-    return None, len(frame)
+def _add(cursor: Any, request: LoadRequest, columns: Sequence[ColumnSpec], rows: Rows) -> int:
+    """Put rows among those that are there."""
+    target, where = statements.name_of(request.target), request.identity.asset
+    if not rows.staged:
+        return rows.copy_into(cursor, target, columns, where=where)
+    staging, count = _stage(cursor, request, columns, rows)
+    names = psycopg2.sql.SQL(", ").join(psycopg2.sql.Identifier(column.name) for column in columns)
+    cursor.execute(psycopg2.sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(target, names, names, staging))
+    return count
 
 
-def _insert(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[None, int]:
-    return None, _by_key(cursor, request, spec, frame, update=False)
-
-
-def _by_key(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame, *, update: bool) -> int:
-    """Bring rows in by their key; how many rows of the table that changed or added."""
-    where = request.identity.asset
-    if not spec.primary_key:
-        raise DatabaseRefusedError(
-            where,
-            f"{request.disposition.value} needs a primary key, and the contract has none.",
-            'add `metadata = {"primary_key": [...]}` to its Config.',
-        )
-    columns = _existing_or_new(cursor, request, spec)
+def _stage(cursor: Any, request: LoadRequest, columns: Sequence[ColumnSpec], rows: Rows) -> tuple[psycopg2.sql.Identifier, int]:
+    """A temporary table of the target's columns with the rows in it, and how many there are."""
     staging = f"_etl_{secrets.token_hex(8)}"
     copied = psycopg2.sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
         psycopg2.sql.Identifier(staging),
@@ -52,13 +44,35 @@ def _by_key(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFr
         statements.name_of(request.target),
     )
     cursor.execute(copied)
-    copy_frame(cursor, psycopg2.sql.Identifier("pg_temp", staging), columns, frame, where=where)
+    table = psycopg2.sql.Identifier("pg_temp", staging)
+    count = rows.copy_into(cursor, table, columns, where=request.identity.asset)
+    return table, count - rows.settle(cursor, table)
+
+
+def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[None, int]:
+    return None, _by_key(cursor, request, spec, rows, update=True)[0]
+
+
+def _insert(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[None, int]:
+    return None, _by_key(cursor, request, spec, rows, update=False)[1]
+
+
+def _by_key(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, *, update: bool) -> tuple[int, int]:
+    """Bring rows in by their key; how many were delivered, and how many rows of the table that changed or added."""
+    where = request.identity.asset
+    if not spec.primary_key:
+        raise DatabaseRefusedError(
+            where, f"{request.disposition.value} needs a primary key, and the contract has none.",
+            'add `metadata = {"primary_key": [...]}` to its Config.',
+        )  # fmt: skip
+    columns = _existing_or_new(cursor, request, spec)
+    staging, count = _stage(cursor, request, columns, rows)
     _refuse_unusable_keys(cursor, staging, spec.primary_key, where)
     cursor.execute(statements.merge(request.target, staging, columns, spec.primary_key, update=update))
-    return int(cursor.rowcount)
+    return count, int(cursor.rowcount)
 
 
-def _refuse_unusable_keys(cursor: Any, staging: str, key: tuple[str, ...], where: str) -> None:
+def _refuse_unusable_keys(cursor: Any, staging: psycopg2.sql.Identifier, key: tuple[str, ...], where: str) -> None:
     """Rows without a key of their own: a table that was made elsewhere may have no constraint that refuses them."""
     cursor.execute(statements.unusable_key(staging, key))
     found = cursor.fetchone()
@@ -93,39 +107,40 @@ def _existing_or_new(cursor: Any, request: LoadRequest, spec: TableSpec) -> list
     return [by_name[column.name] for column in spec.columns]
 
 
-def _replace(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[ReplaceStrategy, int]:
+def _replace(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[ReplaceStrategy, int]:
     target, where = request.target, request.identity.asset
     existing = session.columns(cursor, target)
     if existing is None:
-        _build(cursor, target, spec, frame, where)
-        return ReplaceStrategy.SWAP, len(frame)
+        return ReplaceStrategy.SWAP, _build(cursor, target, spec, rows, where)
     reasons = session.what_would_be_lost(cursor, target)
     if reasons:
         _refuse_other_shape(existing, spec, reasons, where)
         logger.info("%s: rows are deleted and loaded anew, because a swap would lose: %s", target, ", ".join(reasons))
         cursor.execute(session.composed("DELETE FROM {}", target))
         by_name = {column.name: column for column in existing}
-        copy_frame(cursor, statements.name_of(target), [by_name[c.name] for c in spec.columns], frame, where=where)
-        return ReplaceStrategy.DELETE, len(frame)
+        return ReplaceStrategy.DELETE, _add(cursor, request, [by_name[c.name] for c in spec.columns], rows)
     changed = difference(existing, spec)
     if changed:
         logger.warning("%s: the table changes its shape: %s", target, changed)
     beside = TableRef(schema=target.schema, table=f"_etl_{secrets.token_hex(8)}")
-    _build(cursor, beside, spec, frame, where)
+    count = _build(cursor, beside, spec, rows, where)
     _copy_grants(cursor, target, beside)
     cursor.execute(session.composed("DROP TABLE {}", target))
     cursor.execute(session.composed("ALTER TABLE {} RENAME TO {name}", beside, name=target.table))
     _rename_constraints(cursor, target, beside.table)
-    return ReplaceStrategy.SWAP, len(frame)
+    return ReplaceStrategy.SWAP, count
 
 
-def _build(cursor: Any, table: TableRef, spec: TableSpec, frame: pd.DataFrame, where: str) -> None:
-    """A new table with its rows, then its keys and comments: an index over finished rows is built faster."""
+def _build(cursor: Any, table: TableRef, spec: TableSpec, rows: Rows, where: str) -> int:
+    """A new table with its rows, then its keys and comments: an index over finished rows is built faster. How many rows."""
     cursor.execute(statements.create_table(table, spec.columns))
     catalog = session.columns(cursor, table) or ()
-    copy_frame(cursor, statements.name_of(table), catalog, frame, where=where)
+    name = statements.name_of(table)
+    count = rows.copy_into(cursor, name, catalog, where=where)
+    count -= rows.settle(cursor, name)
     for statement in statements.add_keys(table, spec) + statements.add_comments(table, spec):
         cursor.execute(statement)
+    return count
 
 
 def _refuse_other_shape(existing: tuple[ColumnSpec, ...], spec: TableSpec, reasons: list[str], where: str) -> None:
@@ -163,7 +178,7 @@ def _rename_constraints(cursor: Any, table: TableRef, made_for: str) -> None:
             cursor.execute(session.composed("ALTER TABLE {} RENAME CONSTRAINT {old} TO {new}", table, old=name, new=renamed))
 
 
-_DISPOSITIONS: dict[WriteDisposition, Callable[[Any, LoadRequest, TableSpec, pd.DataFrame], tuple[ReplaceStrategy | None, int]]] = {
+_DISPOSITIONS: dict[WriteDisposition, Callable[[Any, LoadRequest, TableSpec, Rows], tuple[ReplaceStrategy | None, int]]] = {
     WriteDisposition.REPLACE: _replace,
     WriteDisposition.APPEND: _append,
     WriteDisposition.MERGE: _merge,
@@ -171,14 +186,14 @@ _DISPOSITIONS: dict[WriteDisposition, Callable[[Any, LoadRequest, TableSpec, pd.
 }
 
 
-def apply(cursor: Any, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> tuple[ReplaceStrategy | None, int]:
+def apply(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[ReplaceStrategy | None, int]:
     """Bring the rows into their table as the request's disposition says; how a replace was done, and rows delivered.
 
     Raises:
         DatabaseRefusedError: The table has another shape, or a merge has no key.
         UnstorableValueError: A value does not fit its column exactly, or rows of a merge share a key.
     """
-    return _DISPOSITIONS[request.disposition](cursor, request, spec, frame)
+    return _DISPOSITIONS[request.disposition](cursor, request, spec, rows)
 
 
 __all__ = ["apply", "difference"]

@@ -7,6 +7,7 @@ Not here: the conversion, and how its errors read (`copy.py`).
 """
 
 import datetime
+import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -25,18 +26,19 @@ def exact(values: "pd.Series[Any]", type_: pa.DataType) -> "pd.Series[Any]":
     Raises:
         pa.ArrowInvalid: A value would be changed; the message says how.
     """
-    kind = getattr(values.dtype, "kind", "O")
-    if pa.types.is_decimal(type_) and kind == "f":
-        return values.map(lambda value: Decimal(repr(float(value))), na_action="ignore").astype(object)
-    if values.dtype == object:
+    dtype: Any = values.dtype
+    kind = getattr(dtype, "kind", "O")
+    if pd.api.types.is_object_dtype(dtype):
         _refuse_objects(values.array, type_)
-        if pa.types.is_decimal(type_):
-            return values.map(lambda value: Decimal(repr(float(value))) if isinstance(value, float) else value, na_action="ignore")
-    elif pa.types.is_temporal(type_) and kind in "iufb":
+    if pa.types.is_decimal(type_) and kind in "fO":
+        decimals = values.map(_in_its_digits, na_action="ignore").astype(object)
+        _refuse_small(decimals.array, type_.scale)
+        return decimals
+    if pa.types.is_temporal(type_) and kind in "iufb":
         raise pa.ArrowInvalid("a number is no time")
-    elif kind in "Mm":
+    if kind in "Mm":
         _refuse_times(values, type_)
-    elif pa.types.is_float32(type_) and kind == "f" and values.dtype.itemsize > 4:
+    elif pa.types.is_float32(type_) and kind == "f" and dtype.itemsize > 4:
         _refuse_digits(values.dropna().to_numpy(dtype="float64"))
     return values
 
@@ -56,6 +58,20 @@ def _refuse_times(values: "pd.Series[Any]", type_: pa.DataType) -> None:
             raise pa.ArrowInvalid("a date has no time of day")
 
 
+def _in_its_digits(value: Any) -> Any:
+    return Decimal(repr(float(value))) if isinstance(value, float | np.floating) else value
+
+
+def _refuse_small(values: Sequence[Any], scale: int) -> None:
+    """Refuse decimals without digits, and those below the last digit, some of which Arrow takes for zero."""
+    for value in values:
+        if isinstance(value, Decimal):
+            if not value.is_finite():
+                raise pa.ArrowInvalid(f"{value} has no digits")
+            if value.adjusted() < -scale and value:
+                raise pa.ArrowInvalid("its digits would be lost")
+
+
 def _refuse_digits(numbers: Any) -> None:
     """Refuse doubles that a real changes: 0.1 is printed as 0.1 by both, 0.123456789 is not."""
     with np.errstate(over="ignore"):
@@ -70,14 +86,13 @@ def _refuse_digits(numbers: Any) -> None:
 
 
 def _refuse_objects(values: Sequence[Any], type_: pa.DataType) -> None:
-    usual, refuse = next((found for test, *found in _RULES if test(type_)), ((), None))
-    if refuse is None:
-        return
-    kinds = {type(value) for value in values} - set(usual) - {type(None)}
-    if kinds:
-        for value in values:
-            if type(value) in kinds and not _is_missing(value):
-                refuse(value)
+    for is_type, usual, refuse in _RULES:
+        if is_type(type_):
+            unusual = {type(value) for value in values} - {*usual, type(None)}
+            for value in values if unusual else ():
+                if type(value) in unusual and not _is_missing(value):
+                    refuse(value)
+            return
 
 
 def _is_missing(value: Any) -> bool:
@@ -87,7 +102,7 @@ def _is_missing(value: Any) -> bool:
 def _whole(value: Any) -> None:
     if not isinstance(value, _NUMBERS) or isinstance(value, bool):
         raise pa.ArrowInvalid("it is no number")
-    if value != value // 1:
+    if not math.isfinite(value) or value != value // 1:
         raise pa.ArrowInvalid("it is no whole number")
 
 

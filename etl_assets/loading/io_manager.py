@@ -116,7 +116,12 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         identity = _identity(key, run_id, details)
         self.postgres.reject(
             LoadRequest(
-                target=table_of(key, metadata), identity=identity, spec=details.spec, counts=details.counts, rejected=details.rejected
+                target=table_of(key, metadata),
+                identity=identity,
+                spec=details.spec,
+                disposition=details.disposition,
+                counts=details.counts,
+                rejected=details.rejected,
             ),
             error,
         )

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import dagster as dg
 import pandas as pd
+import psycopg2
+import sqlalchemy as sa
 from psycopg2 import sql
 from pydantic import Field
 from sqlalchemy.engine import Connection, Engine
@@ -19,11 +21,12 @@ from etl_assets.errors import EtlError
 from etl_assets.loading import session
 from etl_assets.loading.dispositions import difference
 from etl_assets.loading.ledger import read_watermarks
+from etl_assets.loading.rows import Batches
 from etl_assets.loading.sql import LAST_LOAD
 from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef, TableSpec, WriteDisposition, read_disposition
-from etl_assets.loading.writer import record_failure, spec_of_frame, write
+from etl_assets.loading.writer import record_failure, spec_of_frame, write, write_batches
 from etl_assets.postgres.connection import explain_error, make_engine
-from etl_assets.postgres.copy_out import read_query, read_table
+from etl_assets.postgres.copy_out import read_query, read_table, stream_table
 from etl_assets.retry import RetryPolicy
 from etl_assets.watermarks import Value, Watermark
 
@@ -81,6 +84,11 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         with self._engine() as engine:
             return write(engine, request, frame, policy=RetryPolicy(attempts=self.attempts))
 
+    def write_batches(self, batches: Batches, request: LoadRequest) -> LoadResult:
+        """Bring rows into a table batch by batch, in one transaction; errors as `load`."""
+        with self._engine() as engine:
+            return write_batches(engine, request, batches, policy=RetryPolicy(attempts=self.attempts))
+
     def watermarks(self, asset: str) -> dict[str, Value]:
         """How far each source of an asset such as "raw/orders" has been read and loaded; empty before the first load.
 
@@ -119,6 +127,20 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         """
         where = f"{schema}.{table}"
         return self._read(lambda connection: read_table(connection, schema, table, columns, where=where), where)
+
+    def read_table_batches(
+        self, table: str, *, schema: str = "public", columns: Sequence[str] | None = None, rows: int = 50_000
+    ) -> Iterator[pd.DataFrame]:
+        """All rows of a table in frames of at most `rows`; memory does not grow with it. Errors as `read_table`."""
+        where = f"{schema}.{table}"
+        with self._engine() as engine:
+            try:
+                with engine.connect() as connection:
+                    yield from stream_table(connection, schema, table, columns, rows=rows, where=where)
+            except EtlError:
+                raise
+            except (sa.exc.SQLAlchemyError, psycopg2.Error) as error:
+                raise explain_error(error, where=where, role="source") from error
 
     def read_query(self, query: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """All rows of a query, exactly; parameters are written `%(name)s`.

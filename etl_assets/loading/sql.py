@@ -180,7 +180,7 @@ def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
     ]
 
 
-def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Sequence[str], *, update: bool) -> sql.Composed:
+def merge(table: TableRef, staging: sql.Identifier, columns: Sequence[ColumnSpec], key: Sequence[str], *, update: bool) -> sql.Composed:
     """MERGE of a temporary table into the target: rows that are the same are not touched, nor any that are there without `update`.
 
     `*<>` compares the stored bytes: 1.5 and 1.50 are equal numbers, but not the same; and json or point have no equality at all.
@@ -194,7 +194,7 @@ def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Seq
     )
     return sql.SQL("MERGE INTO {} AS t USING {} AS s ON {} {}WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})").format(
         name_of(table),
-        sql.Identifier("pg_temp", staging),
+        staging,
         sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("s", name)) for name in key),
         change if update and others else sql.SQL(""),
         sql.SQL(", ").join(map(sql.Identifier, names)),
@@ -202,12 +202,12 @@ def merge(table: TableRef, staging: str, columns: Sequence[ColumnSpec], key: Seq
     )
 
 
-def unusable_key(staging: str, key: Sequence[str]) -> sql.Composed:
+def unusable_key(staging: sql.Identifier, key: Sequence[str]) -> sql.Composed:
     """The query for one key that several rows of a temporary table share, or that has a NULL: its values as text, and the rows."""
     names = [sql.Identifier(name) for name in key]
     return sql.SQL("SELECT ARRAY[{}], count(*) FROM {} GROUP BY {} HAVING count(*) > 1 OR {} LIMIT 1").format(
         sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names),
-        sql.Identifier("pg_temp", staging),
+        staging,
         sql.SQL(", ").join(names),
         sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(name) for name in names),
     )

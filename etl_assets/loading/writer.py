@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 
 from etl_assets.errors import EtlError, UnstorableValueError
 from etl_assets.loading import dispositions, ledger, session
+from etl_assets.loading.rows import Batches, WholeFrame
 from etl_assets.loading.table import ColumnSpec, LoadRequest, LoadResult, TableSpec
 from etl_assets.postgres.types import from_pandas_dtype
 from etl_assets.retry import RetryPolicy
@@ -47,10 +48,19 @@ def write(engine: Engine, request: LoadRequest, frame: pd.DataFrame, *, policy: 
     names = [column.name for column in spec.columns]
     if sorted(map(str, frame.columns)) != sorted(names):
         raise UnstorableValueError(where, f"the rows have columns {list(frame.columns)}, the table {names}.", "make them the same.")
-    frame = frame[names].reset_index(drop=True)
+    return _write(engine, request, spec, WholeFrame(frame[names].reset_index(drop=True)), policy)
+
+
+def write_batches(engine: Engine, request: LoadRequest, batches: Batches, *, policy: RetryPolicy) -> LoadResult:
+    """Load batches as `write` loads a frame: in one transaction, without holding them together. The request names the shape."""
+    assert request.spec is not None
+    return _write(engine, request, request.spec, batches, policy)
+
+
+def _write(engine: Engine, request: LoadRequest, spec: TableSpec, rows: WholeFrame | Batches, policy: RetryPolicy) -> LoadResult:
     started = time.perf_counter()
     try:
-        return policy.call(lambda: _attempt(engine, request, spec, frame), doing=f"loading {request.target}")
+        return policy.call(lambda: _attempt(engine, request, spec, rows), doing=f"loading {request.target}")
     except EtlError as error:
         record_failure(engine, request, error, seconds=time.perf_counter() - started)
         raise
@@ -111,7 +121,7 @@ def _type_of(values: "pd.Series[Any]", where: str) -> str:
     return named
 
 
-def _attempt(engine: Engine, request: LoadRequest, spec: TableSpec, frame: pd.DataFrame) -> LoadResult:
+def _attempt(engine: Engine, request: LoadRequest, spec: TableSpec, rows: WholeFrame | Batches) -> LoadResult:
     started = time.perf_counter()
     with session.transaction(engine, request.identity.asset) as connection:
         cursor = session.cursor(connection)
@@ -122,7 +132,9 @@ def _attempt(engine: Engine, request: LoadRequest, spec: TableSpec, frame: pd.Da
             return earlier
         session.lock(cursor, f"table {request.target}")
         session.ensure_schema(cursor, request.target.schema)
-        strategy, loaded = dispositions.apply(cursor, request, spec, frame)
+        strategy, loaded = dispositions.apply(cursor, request, spec, rows)
+        if isinstance(rows, Batches):
+            request = rows.finish(request)
         ledger.keep_watermarks(cursor, request)
         ledger.mark_replayed(cursor, request)
         ledger.quarantine(connection, request, request.rejected)
@@ -141,4 +153,4 @@ def _attempt(engine: Engine, request: LoadRequest, spec: TableSpec, frame: pd.Da
     )
 
 
-__all__ = ["record_failure", "spec_of_frame", "write"]
+__all__ = ["record_failure", "spec_of_frame", "write", "write_batches"]

@@ -167,10 +167,18 @@ def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]]) -> pd.DataFrame
 
 def read_table(connection: Connection, schema: str, table: str, columns: Sequence[str] | None = None, *, where: str) -> pd.DataFrame:
     """A whole table, or some of its columns, as `read_query` returns it."""
+    (frame,) = stream_table(connection, schema, table, columns, rows=None, where=where)
+    return frame
+
+
+def stream_table(
+    connection: Connection, schema: str, table: str, columns: Sequence[str] | None = None, *, rows: int | None, where: str
+) -> Iterator[pd.DataFrame]:
+    """A table, or some of its columns, frame by frame, as `stream_query` gives it."""
     wanted = sql.SQL(", ").join(map(sql.Identifier, columns)) if columns is not None else sql.SQL("*")
     query = sql.SQL("SELECT {} FROM {}").format(wanted, sql.Identifier(schema, table))
     driver: Any = connection.connection.driver_connection
-    return read_query(connection, query.as_string(driver), where=where)
+    return stream_query(connection, query.as_string(driver), rows=rows, where=where)
 
 
-__all__ = ["read_query", "read_table", "refuse_repeated_columns", "stream_query"]
+__all__ = ["read_query", "read_table", "refuse_repeated_columns", "stream_query", "stream_table"]
