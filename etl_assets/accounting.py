@@ -107,6 +107,7 @@ class Account:
         steps: Cleaning steps.
         unreadable: Rows that could not be read.
         reached: Watermarks that shall commit with the rows.
+        started_from: The committed watermarks, once a connector asked.
         only_new: A connector left out what earlier loads brought, so the rows are to be added, not to replace.
     """
 
@@ -115,6 +116,7 @@ class Account:
     steps: list[StepReport] = field(default_factory=list)
     unreadable: list[UnreadableRow] = field(default_factory=list)
     reached: dict[str, Value] = field(default_factory=dict)
+    started_from: Mapping[str, Value] | None = None
     only_new: bool = False
 
     @property
@@ -130,7 +132,8 @@ class Account:
     @property
     def watermarks(self) -> tuple[Watermark, ...]:
         """The watermarks reached."""
-        return tuple(Watermark(source=source, value=value) for source, value in self.reached.items())
+        before = self.started_from or {}
+        return tuple(Watermark(source=source, value=value, started_from=before.get(source)) for source, value in self.reached.items())
 
 
 _current: contextvars.ContextVar[Account | None] = contextvars.ContextVar("account", default=None)
@@ -144,9 +147,16 @@ def open_account(committed: Callable[[], Mapping[str, Value]] | None = None) -> 
         committed: Reads the watermarks committed so far, such as `lambda: postgres.watermarks("raw/orders")`; None for none.
     """
     account = Account(committed=committed or _nothing_committed)
+    with listening(account):
+        yield account
+
+
+@contextlib.contextmanager
+def listening(account: Account) -> Iterator[None]:
+    """Let an account that was opened before collect what is reported inside the block, as around each step of a generator."""
     token = _current.set(account)
     try:
-        yield account
+        yield
     finally:
         _current.reset(token)
 
@@ -192,7 +202,9 @@ def committed_watermarks() -> Mapping[str, Value]:
     if account is None:
         return {}
     account.only_new = True
-    return account.committed()
+    if account.started_from is None:
+        account.started_from = account.committed()
+    return account.started_from
 
 
 def record_watermark(source: str, value: Value) -> None:
@@ -210,6 +222,6 @@ def record_watermark(source: str, value: Value) -> None:
 
 
 __all__ = [
-    "SOURCE_POSITION", "Account", "Change", "Read", "StepReport", "UnreadableRow", "committed_watermarks", "open_account", "record_read",
-    "record_step", "record_unreadable", "record_watermark",
+    "SOURCE_POSITION", "Account", "Change", "Read", "StepReport", "UnreadableRow", "committed_watermarks", "listening", "open_account",
+    "record_read", "record_step", "record_unreadable", "record_watermark",
 ]  # fmt: skip

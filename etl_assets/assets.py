@@ -17,7 +17,7 @@ Not here: running the function (`materialisation.py`), what a contract means (`c
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from pandera.typing import DataFrame
 from etl_assets.contracts import Contract
 from etl_assets.errors import ConfigurationError, ContractDefinitionError
 from etl_assets.gate import ROW_COUNT, ROWS_ACCOUNTED_FOR, SOURCE_READABLE, RowPolicy
-from etl_assets.loading.io_manager import table_of, table_schema
+from etl_assets.loading.io_manager import BATCHES, table_of, table_schema
 from etl_assets.loading.table import TableRef, WriteDisposition, read_disposition
 from etl_assets.materialisation import COLUMNS_MATCH, COLUMNS_UNCHANGED, TYPES_MATCH, RunnableAsset, fresh_name, materialise
 from etl_assets.retry import RetryPolicy
@@ -129,6 +129,9 @@ class _Definition:
         self.options = options
         self.signature = inspect.signature(function)
         self.hints = self._read_hints()
+        returned = self.hints.get("return")
+        self.yields = _batches_of(returned) is not None
+        self.yielded = _batches_of(returned) if self.yields else returned
         self.contract = self._returned_contract()
         if self.disposition is WriteDisposition.MERGE and not self.contract.primary_key:
             raise ContractDefinitionError(
@@ -181,11 +184,12 @@ class _Definition:
             ) from error
 
     def _returned_contract(self) -> Contract:
-        model = _model_of(self.hints.get("return"))
+        model = _model_of(self.yielded)
         if model is None:
             raise ContractDefinitionError(
                 self.where, "the function does not say which contract it returns.",
-                "annotate it `-> DataFrame[YourContract]`, with DataFrame from pandera.typing and a pandera DataFrameModel.",
+                "annotate it `-> DataFrame[YourContract]`, or `-> Iterator[DataFrame[YourContract]]` when it yields batches, with "
+                "DataFrame from pandera.typing and a pandera DataFrameModel.",
             )  # fmt: skip
         return Contract.of(model)
 
@@ -195,15 +199,17 @@ class _Definition:
             annotation = self.hints.get(name)
             if name in ins:
                 given = ins[name]
-                frames[name] = given if isinstance(given, dg.AssetIn) else dg.AssetIn(key=_key_of(given))
-            elif annotation is pd.DataFrame or _model_of(annotation) is not None:
+                frames[name] = (
+                    given if isinstance(given, dg.AssetIn) else dg.AssetIn(key=_key_of(given), metadata=_input_metadata(annotation))
+                )
+            elif _is_frame(annotation):
                 layer, _, table = name.partition("_")
                 if layer not in LAYERS or not table:
                     raise ContractDefinitionError(
                         self.where, f"it is not clear which asset the parameter {name!r} is.",
                         f"name it {'_..., '.join(LAYERS)}_..., or say it: ins={{{name!r}: 'schema/table'}}.",
                     )  # fmt: skip
-                frames[name] = dg.AssetIn(key=[layer, table])
+                frames[name] = dg.AssetIn(key=[layer, table], metadata=_input_metadata(annotation))
         unknown = sorted(set(ins) - set(self.signature.parameters))
         if unknown:
             raise ContractDefinitionError(self.where, f"ins names {unknown}, which are no parameters.", "correct ins.")
@@ -253,6 +259,7 @@ class _Definition:
             disposition=self.disposition,
             checks=self.checks,
             takes_context=next(iter(self.signature.parameters), None) == "context",
+            yields=self.yields,
             metadata=self.options.get("metadata", {}),
         )
 
@@ -267,7 +274,8 @@ class _Definition:
         for name in self.signature.parameters:
             if name == "context":
                 continue
-            annotation = pd.DataFrame if name in self.frames else self.hints.get(name, inspect.Parameter.empty)
+            batches = _batches_of(self.hints.get(name)) is not None
+            annotation = (Any if batches else pd.DataFrame) if name in self.frames else self.hints.get(name, inspect.Parameter.empty)
             parameters.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation))
         parameters += [
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=_ANY_RESOURCE) for name in sorted(needed)
@@ -300,6 +308,23 @@ def _model_of(annotation: Any) -> type[pa.DataFrameModel] | None:
         if isinstance(model, type) and issubclass(model, pa.DataFrameModel):
             return model
     return None
+
+
+def _batches_of(annotation: Any) -> Any:
+    """What `Iterator[...]` and its like yield; None for another annotation."""
+    if typing.get_origin(annotation) in (Iterator, Iterable, Generator):
+        return typing.get_args(annotation)[0]
+    return None
+
+
+def _is_frame(annotation: Any) -> bool:
+    """Whether a parameter is the rows of an asset, whole or in batches."""
+    inner = _batches_of(annotation) or annotation
+    return inner is pd.DataFrame or _model_of(inner) is not None
+
+
+def _input_metadata(annotation: Any) -> dict[str, Any]:
+    return {BATCHES: True} if _batches_of(annotation) is not None else {}
 
 
 def _key_of(given: str | dg.AssetKey) -> dg.AssetKey:

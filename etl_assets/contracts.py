@@ -34,7 +34,7 @@ from etl_assets.conversion import Target, convert
 from etl_assets.declarations import Reference, can_hold, declared_metadata, freshness, refuse_misspelt, target
 from etl_assets.errors import ContractDefinitionError, ContractViolationError
 from etl_assets.evaluations import Keep, Lookup, mask_of, read_evaluations
-from etl_assets.loading.table import ColumnSpec, RejectedRow, TableSpec
+from etl_assets.loading.table import ColumnSpec, RejectedRow, TableSpec, UniqueRule
 from etl_assets.postgres.types import canonical_name
 from etl_assets.rules import Mask, RejectedRows, Rule, RuleOutcome, Severity, samples_of, words_of
 
@@ -54,11 +54,6 @@ class Split:
     kept: Mask = field(repr=False)
     rejected: Sequence[RejectedRow] = field(repr=False)
     outcomes: tuple[RuleOutcome, ...]
-
-    @property
-    def failed_rules(self) -> tuple[str, ...]:
-        """Rules of severity "fail" that were broken."""
-        return tuple(o.rule.name for o in self.outcomes if o.failed_rows and o.rule.severity is Severity.FAIL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +132,11 @@ class Contract:
         return tuple(evaluation.rule for evaluation in self._evaluations)
 
     @property
+    def unique_rules(self) -> tuple[UniqueRule, ...]:
+        """Which columns are unique together, for rows that come in batches."""
+        return tuple(UniqueRule(name=rule.name, columns=rule.columns, keep=self._keep) for rule in self.rules if rule.kind == "unique")
+
+    @property
     def references(self) -> tuple[Reference, ...]:
         """The keys of other assets that columns reference."""
         return tuple(evaluation.reference for evaluation in self._evaluations if evaluation.reference is not None)
@@ -185,13 +185,14 @@ class Contract:
                 "select, rename or derive columns in the asset, or change the contract.",
             )
 
-    def split(self, frame: pd.DataFrame, *, where: str, lookup: Lookup | None = None) -> Split:
+    def split(self, frame: pd.DataFrame, *, where: str, lookup: Lookup | None = None, unique: bool = True) -> Split:
         """Convert the columns, evaluate every rule, and part the rows.
 
         Args:
             frame: Any index; columns as declared, in any order, and optionally `source_position`.
             where: Asset key, for errors.
             lookup: Gives the keys of another asset's table, for rules that reference it; None leaves those rules out.
+            unique: Judge rules of uniqueness; not where the frame is only one batch of the rows.
 
         Raises:
             ContractViolationError: The columns are not the declared ones, or a check raised an exception.
@@ -203,7 +204,8 @@ class Contract:
         # Uniqueness comes last and only among rows that keep all other rules: a bad copy does not drag a good row along.
         passing = np.ones(len(frame), dtype=bool)
         for evaluation in sorted(self._evaluations, key=lambda e: e.rule.kind == "unique"):
-            if evaluation.rule.kind == "reference" and lookup is None:
+            left_out = {"reference": lookup is None, "unique": not unique}.get(evaluation.rule.kind, False)
+            if left_out:
                 mask: Mask = np.zeros(len(frame), dtype=bool)
             else:
                 mask = mask_of(evaluation, converted, unconverted, passing, keep=self._keep, lookup=lookup, where=where)

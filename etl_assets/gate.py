@@ -5,7 +5,7 @@ Not here: which rows break which rule (`contracts.py`), when the gate is asked (
 
 import itertools
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -14,7 +14,7 @@ from etl_assets.accounting import Account, UnreadableRow
 from etl_assets.contracts import Split
 from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
 from etl_assets.loading.table import RejectedRow, RowCounts
-from etl_assets.rules import Severity
+from etl_assets.rules import RuleOutcome, Severity
 
 ROWS_ACCOUNTED_FOR = "rows_accounted_for"
 SOURCE_READABLE = "source_readable"
@@ -76,6 +76,33 @@ class RowPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parted:
+    """What a contract made of rows, in numbers.
+
+    Attributes:
+        returned: Rows that the function returned.
+        valid: Those that keep the contract.
+        rejected: The others.
+        outcomes: One per rule.
+    """
+
+    returned: int
+    valid: int
+    rejected: Collection[RejectedRow] = field(repr=False)
+    outcomes: tuple[RuleOutcome, ...]
+
+    @staticmethod
+    def of(split: Split, returned: int) -> "Parted":
+        """The numbers of one frame."""
+        return Parted(returned=returned, valid=len(split.valid), rejected=split.rejected, outcomes=split.outcomes)
+
+    @property
+    def failed_rules(self) -> tuple[str, ...]:
+        """Rules of severity "fail" that were broken."""
+        return tuple(o.rule.name for o in self.outcomes if o.failed_rows and o.rule.severity is Severity.FAIL)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What the gate says.
 
@@ -90,7 +117,7 @@ class Verdict:
     refusal: EtlError | None
 
 
-class _Together(Collection[RejectedRow]):
+class Together(Collection[RejectedRow]):
     """Rows of several collections, one after the other, without a copy of any."""
 
     def __init__(self, *parts: Collection[RejectedRow]) -> None:
@@ -106,24 +133,21 @@ class _Together(Collection[RejectedRow]):
         return any(row in part for part in self._parts)
 
 
-def judge(
-    split: Split, account: Account, *, rows: RowPolicy, rows_in: int | None, returned: int, rows_before: int | None, where: str
-) -> Verdict:
+def judge(parted: Parted, account: Account, *, rows: RowPolicy, rows_in: int | None, rows_before: int | None, where: str) -> Verdict:
     """Compare the sums and the shares.
 
     Args:
-        split: The rows by whether they keep the contract.
+        parted: The rows by whether they keep the contract.
         account: What connectors and steps reported.
         rows: How rows are accounted for.
         rows_in: Rows of the input whose rows are carried; None when they come from connectors or are built.
-        returned: Rows that the function returned.
         rows_before: Rows of the load before; None when there was none, or nobody asked.
         where: The asset, for errors.
     """
-    rejected = _Together(split.rejected, [_rejected(row) for row in account.unreadable])
-    read = _rows_read(account, rows, rows_in, returned)
+    rejected = Together(parted.rejected, [_rejected(row) for row in account.unreadable])
+    read = _rows_read(account, rows, rows_in, parted.returned)
     counts = RowCounts(read=read, quarantined=len(rejected), dropped=account.rows_dropped)
-    return Verdict(counts=counts, rejected=rejected, refusal=_refusal(split, account, counts, rows, returned, rows_before, where))
+    return Verdict(counts=counts, rejected=rejected, refusal=_refusal(parted, account, counts, rows, rows_before, where))
 
 
 def _rows_read(account: Account, rows: RowPolicy, rows_in: int | None, returned: int) -> int:
@@ -135,10 +159,8 @@ def _rows_read(account: Account, rows: RowPolicy, rows_in: int | None, returned:
     return account.rows_read if account.reads else returned + account.rows_dropped
 
 
-def _refusal(
-    split: Split, account: Account, counts: RowCounts, rows: RowPolicy, returned: int, rows_before: int | None, where: str
-) -> EtlError | None:
-    valid, given = len(split.valid), returned + len(account.unreadable)
+def _refusal(parted: Parted, account: Account, counts: RowCounts, rows: RowPolicy, rows_before: int | None, where: str) -> EtlError | None:
+    valid, given = parted.valid, parted.returned + len(account.unreadable)
     if counts.read != valid + counts.quarantined + counts.dropped:
         return RowsNotAccountedForError(
             where,
@@ -146,10 +168,10 @@ def _refusal(
             f"dropped by a declared rule; {counts.read - given - counts.dropped} are missing without one.",
             "drop rows with a step of etl_assets.cleaning, or say RowPolicy(built=True) when the function builds new rows.",
         )
-    broken = split.failed_rules
+    broken = parted.failed_rules
     if broken:
         return ContractViolationError(where, f"rows break rules of severity fail: {', '.join(broken)}.", _look_into_quarantine(where))
-    over = [outcome for outcome in split.outcomes if outcome.over_limit]
+    over = [outcome for outcome in parted.outcomes if outcome.over_limit]
     if over:
         worst = ", ".join(f"{o.rule.name} {o.failed_rows} of {o.rows} (at most {o.rule.most_failed:g})" for o in over)
         return ContractViolationError(where, f"more rows break a rule than it allows: {worst}.", _look_into_quarantine(where))
@@ -157,7 +179,7 @@ def _refusal(
     if counts.quarantined and (share > rows.most_quarantined or not valid):
         unreadable = account.unreadable
         cannot = f"{len(unreadable)} cannot be read (first: {unreadable[0].position}, {unreadable[0].says})" if unreadable else ""
-        reasons = ", ".join(filter(None, [most_broken(split), cannot]))
+        reasons = ", ".join(filter(None, [most_broken(parted.outcomes), cannot]))
         return ContractViolationError(
             where,
             f"{counts.quarantined} of {given} rows break the contract ({share:.1%}; at most {rows.most_quarantined:.1%} may): {reasons}.",
@@ -209,9 +231,9 @@ def readable(account: Account, *, refused: bool) -> dg.AssetCheckResult:
     )
 
 
-def most_broken(split: Split) -> str:
+def most_broken(outcomes: Iterable[RuleOutcome]) -> str:
     """The three rules broken most often, each with its first row."""
-    broken = sorted((o for o in split.outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
+    broken = sorted((o for o in outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
     return ", ".join(f"{o.rule.name} {o.failed_rows} times (first: {o.samples[0].position}, {o.samples[0].value[:80]})" for o in broken[:3])
 
 
@@ -224,5 +246,6 @@ def _rejected(row: UnreadableRow) -> RejectedRow:
 
 
 __all__ = [
-    "ROWS_ACCOUNTED_FOR", "ROW_COUNT", "SOURCE_READABLE", "RowPolicy", "Verdict", "accounted", "judge", "most_broken", "readable", "volume",
+    "ROWS_ACCOUNTED_FOR", "ROW_COUNT", "SOURCE_READABLE", "Parted", "RowPolicy", "Together", "Verdict", "accounted", "judge", "most_broken",
+    "readable", "volume",
 ]  # fmt: skip

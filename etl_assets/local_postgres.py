@@ -174,6 +174,8 @@ class LocalPostgres:
                 if cursor.fetchone() is None:
                     with contextlib.suppress(errors.DuplicateDatabase, errors.UniqueViolation):
                         cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+                        # The user is named like the schema of the ledger, which "$user" would look into first.
+                        cursor.execute(sql.SQL("ALTER DATABASE {} SET search_path = public").format(sql.Identifier(name)))
         finally:
             connection.close()
 

@@ -3,27 +3,32 @@
 Not here: how an asset is declared (`assets.py`), when rows are refused (`gate.py`), how they are stored (`loading/`).
 """
 
+import contextlib
 import datetime
 import functools
 import time
 import traceback
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from etl_assets.accounting import Account, open_account
+from etl_assets.batches import BatchesOfAsset
 from etl_assets.contracts import Contract, Split
 from etl_assets.declarations import Reference
 from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError, SourceNotFoundError
-from etl_assets.gate import ROW_COUNT, SOURCE_READABLE, RowPolicy, accounted, judge, most_broken, readable, volume
-from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, attach, failure, table_of
-from etl_assets.loading.table import RowCounts, WriteDisposition
+from etl_assets.gate import ROW_COUNT, SOURCE_READABLE, Parted, RowPolicy, Verdict, accounted, judge, most_broken, readable, volume
+from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, Stored, TableBatches, attach, failure, table_of
+from etl_assets.loading.rows import Batches, Repeated
+from etl_assets.loading.table import LoadRequest, RowCounts, WriteDisposition
 from etl_assets.metadata import check_result, describe
 from etl_assets.watermarks import Value
+
+Result = typing.TypeVar("Result")
 
 # Runs that the bridge made for Airflow carry this tag.
 AIRFLOW_TAG = "airflow/dag_id"
@@ -46,6 +51,7 @@ class RunnableAsset:
         disposition: How the table changes.
         checks: Asset checks besides those of columns and rows, by name.
         takes_context: The function's first parameter is Dagster's context.
+        yields: The function yields batches.
         metadata: Of the definition, for the table's schema.
     """
 
@@ -58,6 +64,7 @@ class RunnableAsset:
     disposition: WriteDisposition
     checks: Mapping[str, str]
     takes_context: bool
+    yields: bool
     metadata: Mapping[str, Any]
 
     @property
@@ -77,19 +84,18 @@ class _RefusedError(Exception):
 
 def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, arguments: dict[str, Any], io_manager: Any) -> Iterator[Any]:
     """Run the function and yield check results and the output; a failure of ours is kept in the load ledger first."""
-    try:
-        yield from _Run(asset, context, io_manager).events(arguments)
-        return
-    except _RefusedError as refused:
-        error, details = refused.error, refused.details
-    except EtlError as early:
-        nothing = LoadDetails(
-            spec=asset.contract.table, counts=RowCounts(read=0), orchestrator=_orchestrator(context), disposition=asset.disposition
-        )
-        error, details = early, nothing
-    if isinstance(io_manager, PostgresIOManager):
-        io_manager.reject(asset.key, asset.metadata, context.run.run_id, details, error)
-    raise failure(error, asset.where) from error
+    run = _Run(asset, context, io_manager)
+    with run.resources:
+        try:
+            yield from run.events(arguments)
+            return
+        except _RefusedError as refused:
+            error, details = refused.error, refused.details
+        except EtlError as early:
+            error, details = early, run.nothing
+        if isinstance(io_manager, PostgresIOManager) and not run.is_recorded:
+            io_manager.reject(asset.key, asset.metadata, context.run.run_id, details, error)
+        raise failure(error, asset.where) from error
 
 
 class _Run:
@@ -101,14 +107,32 @@ class _Run:
         self.io_manager = io_manager
         self.where = asset.where
         self.contract = asset.contract
+        self.resources = contextlib.ExitStack()
+        # The writer records what fails while it loads.
+        self.is_recorded = False
+
+    @property
+    def nothing(self) -> LoadDetails:
+        """What there is to say of a load before any row was counted."""
+        return LoadDetails(
+            spec=self.contract.table,
+            counts=RowCounts(read=0),
+            orchestrator=_orchestrator(self.context),
+            disposition=self.asset.disposition,
+        )
 
     def events(self, arguments: dict[str, Any]) -> Iterator[Any]:
         """Check results, then the output."""
         asset = self.asset
-        rows_in = len(arguments[asset.carried]) if asset.carried is not None else None
         for name, contract in asset.input_contracts.items():
             if isinstance(arguments[name], pd.DataFrame):
                 arguments[name] = _as_contract(arguments[name], contract, f"{self.where}, input {name}")
+        carried = arguments[asset.carried] if asset.carried is not None else None
+        yield from self._batches(arguments, carried) if asset.yields else self._frame(arguments, carried)
+
+    def _frame(self, arguments: dict[str, Any], carried: Any) -> Iterator[Any]:
+        """One frame: judged, then handed to the IO manager."""
+        asset = self.asset
         started = time.perf_counter()
         with open_account(self._committed) as account:
             frame = self._call(arguments)
@@ -118,28 +142,16 @@ class _Run:
             )
         computed = time.perf_counter()
         split = yield from self._split(frame)
+        parted = Parted.of(split, len(frame))
         before = self._rows_before() if asset.rows.most_change is not None else None
-        verdict = judge(split, account, rows=asset.rows, rows_in=rows_in, returned=len(frame), rows_before=before, where=self.where)
-        details = LoadDetails(
-            spec=self.contract.table,
-            counts=verdict.counts,
-            orchestrator=_orchestrator(self.context),
-            rejected=verdict.rejected,
-            disposition=asset.disposition,
-            watermarks=account.watermarks,
-        )
-        refused = verdict.refusal is not None
-        yield from self._check_results(split, account, refused=refused)
-        if ROW_COUNT in asset.checks:
-            yield volume(asset.rows, len(split.valid), before)
-        yield accounted(verdict.counts, len(split.valid))
+        verdict = judge(parted, account, rows=asset.rows, rows_in=_rows_in(carried), rows_before=before, where=self.where)
+        details = self._details(verdict, account)
+        newest = {column: split.valid[column].max() for column in self.contract.freshness if split.valid[column].notna().any()}
+        yield from self._check_results(parted, account, newest, before, refused=verdict.refusal is not None)
+        yield accounted(verdict.counts, parted.valid)
         if verdict.refusal is not None:
             raise _RefusedError(verdict.refusal, details)
-        if account.only_new and asset.disposition is WriteDisposition.REPLACE:
-            raise ContractDefinitionError(
-                self.where, "it reads only what is new, and replace would drop the rows loaded before.",
-                'say write="append", or write="merge" when rows are read again, in etl_asset.',
-            )  # fmt: skip
+        self._refuse_only_new(account)
         yield self._columns_unchanged()
         metadata = {
             "compute_seconds": round(computed - started, 3),
@@ -147,6 +159,83 @@ class _Run:
             **describe(account),
         }
         yield dg.Output(attach(split.valid, details), metadata=metadata)
+
+    def _batches(self, arguments: dict[str, Any], carried: Any) -> Iterator[Any]:
+        """Batches: loaded as they come, judged before the commit, and told of afterwards."""
+        asset = self.asset
+        io_manager = self._postgres("batches are loaded")
+        unchanged = self._columns_unchanged()
+        before = self._rows_before() if asset.rows.most_change is not None else None
+        lookup = functools.cache(self._keys) if self.contract.references else None
+        batches = BatchesOfAsset(
+            lambda: self._call(arguments),
+            self.contract,
+            lookup=lookup,
+            account=lambda: Account(committed=self._committed),
+            guarded=self._guarded,
+            where=self.where,
+        )
+        self.resources.enter_context(contextlib.closing(batches))
+        judged: list[Verdict] = []
+
+        def finish(request: LoadRequest, repeated: Sequence[Repeated]) -> LoadRequest:
+            batches.add_repeated(repeated)
+            verdict = judge(
+                batches.parted, batches.account, rows=asset.rows, rows_in=_rows_in(carried), rows_before=before, where=self.where
+            )
+            judged[:] = [verdict]
+            if verdict.refusal is not None:
+                raise _RefusedError(verdict.refusal, self._details(verdict, batches.account))
+            self._refuse_only_new(batches.account)
+            return replace(request, counts=verdict.counts, rejected=verdict.rejected, watermarks=batches.account.watermarks)
+
+        refused: _RefusedError | None = None
+        stored: Stored | None = None
+        try:
+            stored = io_manager.store_batches(
+                asset.key,
+                asset.metadata,
+                self.context.run.run_id,
+                LoadDetails(
+                    spec=self.contract.table,
+                    counts=RowCounts(read=0),
+                    orchestrator=_orchestrator(self.context),
+                    disposition=asset.disposition,
+                ),
+                Batches(batches.frames, unique=self.contract.unique_rules, finish=finish),
+            )
+        except _RefusedError as error:
+            refused = error
+        except EtlError as error:
+            self.is_recorded = True
+            if isinstance(error, ContractViolationError):
+                yield _columns_differ(error)
+            raise
+        yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
+        parted = batches.parted
+        yield from self._check_results(parted, batches.account, batches.newest, before, refused=refused is not None)
+        yield accounted(judged[0].counts, parted.valid)
+        if refused is not None:
+            raise refused
+        yield unchanged
+        yield dg.Output(stored, metadata=describe(batches.account))
+
+    def _details(self, verdict: Verdict, account: Account) -> LoadDetails:
+        return LoadDetails(
+            spec=self.contract.table,
+            counts=verdict.counts,
+            orchestrator=_orchestrator(self.context),
+            rejected=verdict.rejected,
+            disposition=self.asset.disposition,
+            watermarks=account.watermarks,
+        )
+
+    def _refuse_only_new(self, account: Account) -> None:
+        if account.only_new and self.asset.disposition is WriteDisposition.REPLACE:
+            raise ContractDefinitionError(
+                self.where, "it reads only what is new, and replace would drop the rows loaded before.",
+                'say write="append", or write="merge" when rows are read again, in etl_asset.',
+            )  # fmt: skip
 
     # -- what is asked of the database -------------------------------------------------------------------------------
 
@@ -191,15 +280,20 @@ class _Run:
     # -- steps --------------------------------------------------------------------------------------------------------
 
     def _call(self, arguments: dict[str, Any]) -> Any:
-        """The function itself; what it raises by mistake becomes a failure that says where."""
+        """The function itself."""
         function = self.asset.function
+        return self._guarded(lambda: function(self.context, **arguments) if self.asset.takes_context else function(**arguments))
+
+    def _guarded(self, step: Callable[[], Result]) -> Result:
+        """Something of the user's; what it raises by mistake becomes a failure that says where."""
         try:
-            return function(self.context, **arguments) if self.asset.takes_context else function(**arguments)
-        except (EtlError, dg.Failure, dg.RetryRequested):
+            return step()
+        except (EtlError, dg.Failure, dg.RetryRequested, StopIteration):
             raise
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
-            own = next((f for f in reversed(frames) if f.filename == function.__code__.co_filename), frames[-1])
+            file = self.asset.function.__code__.co_filename
+            own = next((f for f in reversed(frames) if f.filename == file), frames[-1])
             raise dg.Failure(
                 description=f"{self.where}: the function raised {type(error).__name__} ({error}) in {own.filename} line {own.lineno}. "
                 "Next: correct the function; the table was left as it was."
@@ -210,22 +304,38 @@ class _Run:
         try:
             split = self.contract.split(frame, where=self.where, lookup=lookup)
         except ContractViolationError as error:
-            yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=False, description=error.cause, severity=dg.AssetCheckSeverity.ERROR)
+            yield _columns_differ(error)
             raise
         yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
         return split
 
-    def _check_results(self, split: Split, account: Account, *, refused: bool) -> Iterator[dg.AssetCheckResult]:
-        if SOURCE_READABLE in self.asset.checks:
+    def _check_results(
+        self, parted: Parted, account: Account, newest: Mapping[str, Any], before: int | None, *, refused: bool
+    ) -> Iterator[dg.AssetCheckResult]:
+        checks = self.asset.checks
+        if SOURCE_READABLE in checks:
             yield readable(account, refused=refused)
-        types = [outcome for outcome in split.outcomes if outcome.rule.kind == "type"]
+        types = [outcome for outcome in parted.outcomes if outcome.rule.kind == "type"]
         if types:
             yield check_result(TYPES_MATCH, types, refused=refused)
-        for outcome in split.outcomes:
-            if outcome.rule.name in self.asset.checks:
+        for outcome in parted.outcomes:
+            if outcome.rule.name in checks:
                 yield check_result(outcome.rule.name, [outcome], refused=refused)
         for column, limit in self.contract.freshness.items():
-            yield _fresh(split.valid[column], column, limit)
+            yield _fresh(newest.get(column), column, limit)
+        if ROW_COUNT in checks:
+            yield volume(self.asset.rows, parted.valid, before)
+
+
+def _columns_differ(error: ContractViolationError) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=False, description=error.cause, severity=dg.AssetCheckSeverity.ERROR)
+
+
+def _rows_in(carried: Any) -> int | None:
+    """Rows of the input whose rows are carried through: batches are counted as they are read, to their end."""
+    if carried is None:
+        return None
+    return carried.drain() if isinstance(carried, TableBatches) else len(carried)
 
 
 def fresh_name(column: str) -> str:
@@ -233,9 +343,8 @@ def fresh_name(column: str) -> str:
     return f"{column}_fresh"
 
 
-def _fresh(values: "pd.Series[Any]", column: str, limit: datetime.timedelta) -> dg.AssetCheckResult:
+def _fresh(newest: Any, column: str, limit: datetime.timedelta) -> dg.AssetCheckResult:
     """The check on the age of a column; nothing is blocked by it. A column without values is not fresh."""
-    newest = values.max() if values.notna().any() else None
     now = datetime.datetime.now(datetime.UTC)
     if newest is None:
         age = None
@@ -263,7 +372,7 @@ def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.Data
     split = contract.split(frame, where=where)
     if split.rejected:
         raise ContractViolationError(
-            where, f"{len(split.rejected)} stored rows do not keep contract {contract.name}: {most_broken(split)}.",
+            where, f"{len(split.rejected)} stored rows do not keep contract {contract.name}: {most_broken(split.outcomes)}.",
             "materialise the upstream asset again.",
         )  # fmt: skip
     return split.valid

@@ -10,10 +10,20 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from enum import Enum
 
 from etl_assets.errors import SourceFormatError
 
 Value = int | float | Decimal | str | datetime.date | datetime.datetime
+
+
+class Unknown(Enum):
+    """There is no telling which value it was."""
+
+    UNKNOWN = "unknown"
+
+
+UNKNOWN = Unknown.UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +33,12 @@ class Watermark:
     Attributes:
         source: What was read; one asset keeps one watermark per source.
         value: The highest value loaded.
+        started_from: The committed value that the read started above, None for none; UNKNOWN where nobody knows.
     """
 
     source: str
     value: Value
+    started_from: Value | Unknown | None = UNKNOWN
 
 
 # The order matters: a datetime is a date too, and a bool would be an int.
@@ -83,4 +95,4 @@ def from_text(source: str, kind: str, text: str) -> Watermark:
         ) from error
 
 
-__all__ = ["Value", "Watermark", "from_text", "to_text"]
+__all__ = ["UNKNOWN", "Unknown", "Value", "Watermark", "from_text", "to_text"]

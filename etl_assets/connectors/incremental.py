@@ -119,12 +119,13 @@ class Window:
 
 def highest(source: Any, column: str, conditions: Sequence[sa.ColumnElement[bool]], most_rows: int | None) -> sa.Select[Any]:
     """The statement for the value to read up to: the highest one, or the one in place `most_rows`; NULL for no rows."""
-    found: sa.ColumnClause[Any] = sa.column(column)
-    present = [found.is_not(None), *conditions]
-    if most_rows is None:
-        return sa.select(sa.func.max(found)).select_from(source).where(*present)
-    first = sa.select(found).select_from(source).where(*present).order_by(found).limit(most_rows).subquery("first_rows")
-    return sa.select(sa.func.max(first.c[column]))
+    found: sa.ColumnElement[Any] = sa.column(column)
+    # Not max(): PostgreSQL has none for uuid.
+    rows = sa.select(found).select_from(source).where(found.is_not(None), *conditions)
+    if most_rows is not None:
+        found = rows.order_by(found).limit(most_rows).subquery("first_rows").c[column]
+        rows = sa.select(found)
+    return rows.order_by(found.desc()).limit(1)
 
 
 def without_value(source: Any, column: str, conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:

@@ -30,9 +30,13 @@ from etl_assets.connectors.databases.sqlite import SqliteDatabase
 from etl_assets.connectors.incremental import Incremental, Window, highest, without_value
 from etl_assets.connectors.retrying import DATABASE_RETRY, Retry
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
+from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.connection import normalise_url, show_url
 
 logger = logging.getLogger(__name__)
+
+# SQLAlchemy's false() is a bare 0 in Oracle, which knows no such condition.
+_NEVER: sa.ColumnElement[bool] = sa.literal_column("1", sa.Integer) == sa.literal_column("0", sa.Integer)
 
 
 class SqlResource(dg.ConfigurableResource["SqlResource"]):
@@ -131,6 +135,30 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
         """The rows of a query in frames, as `read_table_batches` gives them."""
         return self._read_batches(self._query(query, parameters), incremental, window, rows)
 
+    def columns(self, table: str, *, schema: str | None = None) -> TableSpec:
+        """The columns of a table, as the catalog of its database has them.
+
+        Args:
+            table: Its name, as it is stored.
+            schema: Its schema; None for the database's default.
+
+        Returns:
+            The columns in order, with whether they may be NULL, the comments, the primary key; in PostgreSQL types that hold the values
+            exactly as `read_table` reads them.
+
+        Raises:
+            SourceNotFoundError: There is no such table.
+            ConfigurationError: No PostgreSQL type is known for a column; the message names it.
+            EtlError: As `read_query`.
+        """
+        reading = self._reading(self._table(table, schema, None), None, None)
+
+        def look() -> TableSpec:
+            with reading.errors(), reading.database.open() as session:
+                return session.columns(table, schema, reading.where)
+
+        return self.retry.policy().call(look, doing=f"looking at {reading.where}")
+
     # -- what is asked for ------------------------------------------------------------------------------------------
 
     def _table(self, table: str, schema: str | None, columns: Sequence[str] | None) -> "_Source":
@@ -140,7 +168,10 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
     def _query(self, query: str, parameters: Mapping[str, Any] | None) -> "_Source":
         try:
             # As a subquery it must not end with a semicolon, and the line break ends a comment in its last line.
-            text = sa.text(query.rstrip("; \t\r\n") + "\n").bindparams(**dict(parameters or {}))
+            text = sa.text(query.rstrip("; \t\r\n") + "\n").bindparams(
+                # Unique, so that a name goes together with those of bounds and limits.
+                *(sa.bindparam(name, value, unique=True) for name, value in (parameters or {}).items())
+            )
         except sa.exc.ArgumentError as error:
             raise ConfigurationError("query", f"{error.args[0]}.", "write it as `:name` in the query, or leave out its value.") from error
         return _Source(name="query", picked=[sa.text("*")], text=text)
@@ -249,7 +280,7 @@ class _Reading:
         beyond = above if committed is None else [found > committed]
         reached = session.value(highest(origin, column, [*conditions, *beyond], incremental.most_rows))
         self._reached = committed if reached is None else reached
-        new: sa.ColumnElement[bool] = sa.false() if self._reached is None else sa.and_(found <= self._reached, *above)
+        new: sa.ColumnElement[bool] = _NEVER if self._reached is None else sa.and_(found <= self._reached, *above)
         if incremental.nulls == "include":
             new = sa.or_(new, found.is_(None))
         return self._source.statement([*conditions, new])

@@ -5,7 +5,7 @@ picks columns. Not here: how a load works (`writer.py`), what a contract means.
 """
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from etl_assets.errors import ConfigurationError, EtlError, TransientError
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.loading.rows import Batches
 from etl_assets.loading.table import (
     ColumnSpec,
     LoadIdentity,
@@ -28,6 +29,8 @@ from etl_assets.loading.table import (
 from etl_assets.watermarks import Watermark
 
 _ATTRIBUTE = "etl_assets.load"
+BATCHES = "etl_assets/batches"
+"""Metadata of an input that is read batch by batch."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,6 +60,38 @@ def attach(frame: pd.DataFrame, details: LoadDetails) -> pd.DataFrame:
     return frame
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Rows that are in their table already.
+
+    Attributes:
+        request: What was asked for.
+        result: What came of it.
+    """
+
+    request: LoadRequest
+    result: LoadResult
+
+
+class TableBatches(Iterator[pd.DataFrame]):
+    """A stored table, frame by frame; counts the rows it gave, and those nobody took."""
+
+    def __init__(self, frames: Iterator[pd.DataFrame]) -> None:
+        self._frames = frames
+        self._count = 0
+
+    def __next__(self) -> pd.DataFrame:
+        frame = next(self._frames)
+        self._count += len(frame)
+        return frame
+
+    def drain(self) -> int:
+        """All rows of the table, once those that are left have been read."""
+        for _ in self:
+            pass
+        return self._count
+
+
 class PostgresIOManager(dg.ConfigurableIOManager):
     """Stores frames as PostgreSQL tables: in one transaction, by binary COPY, with a row in `etl.loads`."""
 
@@ -67,6 +102,9 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         if obj is None:
             return
         asset = context.asset_key.to_user_string() if context.has_asset_key else context.name
+        if isinstance(obj, Stored):
+            context.add_output_metadata(_metadata(obj.result, obj.request))
+            return
         if not isinstance(obj, pd.DataFrame):
             raise failure(
                 ConfigurationError(
@@ -93,15 +131,42 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata(_metadata(result, request))
         context.log.info("%s: %d rows in %.2f s", request.target, result.rows_loaded, result.seconds)
 
-    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """Read the table of an upstream asset, exactly."""
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame | TableBatches:
+        """Read the table of an upstream asset, exactly; batch by batch where the input's metadata says so."""
         upstream = context.asset_key
         target = table_of(upstream, (context.upstream_output.definition_metadata or {}) if context.upstream_output else {})
         columns = (context.definition_metadata or {}).get("columns")
+        if (context.definition_metadata or {}).get(BATCHES):
+            return TableBatches(self._batches(target, columns, upstream))
         try:
             return self.postgres.read_table(target.table, schema=target.schema, columns=columns)
         except EtlError as error:
             raise failure(error, f"input {upstream.to_user_string()}") from error
+
+    def _batches(self, target: TableRef, columns: Any, upstream: dg.AssetKey) -> Iterator[pd.DataFrame]:
+        try:
+            yield from self.postgres.read_table_batches(target.table, schema=target.schema, columns=columns)
+        except EtlError as error:
+            raise failure(error, f"input {upstream.to_user_string()}") from error
+
+    def store_batches(self, key: dg.AssetKey, metadata: Mapping[str, Any], run_id: str, details: LoadDetails, batches: Batches) -> Stored:
+        """Load batches in one transaction; the output of the asset then only tells of it.
+
+        Args:
+            key: The asset.
+            metadata: Of its definition, for the table's schema.
+            run_id: The Dagster run.
+            details: Shape and disposition.
+            batches: The rows; what they settle on in the end commits with them.
+
+        Raises:
+            EtlError: As `writer.write`; the table is then as it was.
+        """
+        request = LoadRequest(
+            target=table_of(key, metadata), identity=_identity(key, run_id, details), spec=details.spec, disposition=details.disposition
+        )
+        result = self.postgres.write_batches(batches, request)
+        return Stored(request=batches.request or request, result=result)
 
     def reject(self, key: dg.AssetKey, metadata: Mapping[str, Any], run_id: str, details: LoadDetails, error: EtlError) -> None:
         """Keep the rejected rows of a load that the contract's gate refused, with a failed row in the ledger.
@@ -202,4 +267,4 @@ def _metadata(result: LoadResult, request: LoadRequest) -> dict[str, Any]:
     }
 
 
-__all__ = ["LoadDetails", "PostgresIOManager", "attach", "failure", "table_of", "table_schema"]
+__all__ = ["BATCHES", "LoadDetails", "PostgresIOManager", "Stored", "TableBatches", "attach", "failure", "table_of", "table_schema"]

@@ -19,7 +19,7 @@ from etl_assets.loading import session
 from etl_assets.loading import sql as statements
 from etl_assets.loading.copy import copy_chunks
 from etl_assets.loading.table import LoadRequest, LoadResult, RejectedRow
-from etl_assets.watermarks import Value, from_text, to_text
+from etl_assets.watermarks import UNKNOWN, Value, from_text, to_text
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,30 @@ def read_watermarks(engine: Engine, asset: str) -> dict[str, Value]:
         return {source: from_text(source, kind, text).value for source, kind, text in cursor.fetchall()}
 
 
+def refuse_overtaken(cursor: Any, request: LoadRequest) -> None:
+    """Refuse rows that another load brought meanwhile; under the lock of the table.
+
+    Raises:
+        DatabaseRefusedError: Another load moved a watermark since this read started from it, so both read the same rows.
+    """
+    identity = request.identity
+    if not request.watermarks:
+        return
+    cursor.execute(statements.WATERMARKS_OF_ASSET, {"asset": identity.asset})
+    stored = {source: from_text(source, kind, text).value for source, kind, text in cursor.fetchall()}
+    for mark in request.watermarks:
+        if mark.started_from is not UNKNOWN and stored.get(mark.source) != mark.started_from:
+            raise DatabaseRefusedError(
+                identity.asset,
+                f"another load moved the watermark of {mark.source!r} from {mark.started_from} to {stored.get(mark.source)} meanwhile, "
+                "so both read the same rows.",
+                "materialise it again: it then reads what is new since.",
+            )
+
+
 def keep_watermarks(cursor: Any, request: LoadRequest) -> None:
+    """Store how far the sources were read; errors as `refuse_overtaken`, for batches are read after the load began."""
+    refuse_overtaken(cursor, request)
     identity = request.identity
     rows = [(identity.asset, mark.source, *to_text(mark), str(identity.load_id)) for mark in request.watermarks]
     if rows:
@@ -154,4 +177,13 @@ def _storable_json(record: str) -> str:
     return record.replace("\\u0000", "\\\\u0000")
 
 
-__all__ = ["ensure_bookkeeping", "find_committed", "keep_watermarks", "mark_replayed", "quarantine", "read_watermarks", "record"]
+__all__ = [
+    "ensure_bookkeeping",
+    "find_committed",
+    "keep_watermarks",
+    "mark_replayed",
+    "quarantine",
+    "read_watermarks",
+    "record",
+    "refuse_overtaken",
+]

@@ -8,15 +8,14 @@ Not here: which table they are copied into (`dispositions.py`).
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 from psycopg2 import sql
 
 from etl_assets.errors import UnstorableValueError
 from etl_assets.loading.copy import copy_frame
-from etl_assets.loading.table import ColumnSpec, LoadRequest
+from etl_assets.loading.table import ColumnSpec, LoadRequest, UniqueRule
 
 
 class Rows(Protocol):
@@ -50,19 +49,7 @@ class WholeFrame:
         return 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class UniqueRule:
-    """Columns whose values are unique together in all batches.
-
-    Attributes:
-        name: Of the rule.
-        columns: The columns.
-        keep: Which of equal rows stays: the "first", the "last", or none.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    keep: Literal["first", "last", False]
+Repeated = tuple[dict[str, Any], tuple[str, ...]]
 
 
 class Batches:
@@ -71,8 +58,8 @@ class Batches:
     Args:
         frames: Makes the batches; called once per attempt. All have the columns of the table.
         unique: Rules about all batches together.
-        finish: Called inside the transaction once all rows are in the table, with the records that broke each unique rule; gives the request
-            to commit with, or raises to undo everything.
+        finish: Called inside the transaction once all rows are in the table, with the records that are repeated and the rules
+            they break; gives the request to commit with, or raises to undo everything.
     """
 
     staged = True
@@ -82,16 +69,17 @@ class Batches:
         frames: Callable[[], Iterator[pd.DataFrame]],
         *,
         unique: Sequence[UniqueRule],
-        finish: Callable[[LoadRequest, dict[str, list[dict[str, Any]]]], LoadRequest],
+        finish: Callable[[LoadRequest, Sequence[Repeated]], LoadRequest],
     ) -> None:
         self._frames = frames
         self._unique = unique
         self._finish = finish
-        self._repeated: dict[str, list[dict[str, Any]]] = {}
+        self._repeated: list[Repeated] = []
+        self.request: LoadRequest | None = None
 
     def copy_into(self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], *, where: str) -> int:
         """See `Rows`."""
-        self._repeated = {}
+        self._repeated = []
         names = [column.name for column in columns]
         copied = 0
         for frame in self._frames():
@@ -102,30 +90,42 @@ class Batches:
 
     def settle(self, cursor: Any, table: sql.Composable) -> int:
         """See `Rows`."""
-        removed = 0
-        for rule in self._unique:
-            cursor.execute(_take_repeated(table, rule))
-            records = [json.loads(record, parse_float=str) for (record,) in cursor]
-            if records:
-                self._repeated[rule.name] = records
-            removed += len(records)
-        return removed
+        if not self._unique:
+            return 0
+        cursor.execute(_take_repeated(table, self._unique))
+        self._repeated = [
+            (json.loads(record, parse_float=str), tuple(rule.name for rule, broken in zip(self._unique, breaks, strict=True) if broken))
+            for record, breaks in cursor
+        ]
+        return len(self._repeated)
 
     def finish(self, request: LoadRequest) -> LoadRequest:
-        """The request to commit with."""
-        return self._finish(request, self._repeated)
+        """The request to commit with; it stays in `request`."""
+        self.request = self._finish(request, self._repeated)
+        return self.request
 
 
-def _take_repeated(table: sql.Composable, rule: UniqueRule) -> sql.Composed:
-    """Delete rows whose key comes more than once, and return them. A table filled by COPY alone has its rows in the order they came."""
+def _take_repeated(table: sql.Composable, rules: Sequence[UniqueRule]) -> sql.Composed:
+    """Delete rows whose key comes more than once, and return them with the rules they break.
+
+    A table that COPY alone filled has its rows in the order they came. As in a frame, each rule sees all rows.
+    """
+    return sql.SQL(
+        "WITH judged AS (SELECT ctid AS at, ARRAY[{breaks}] AS breaks FROM {table}) "
+        "DELETE FROM {table} AS t USING judged WHERE t.ctid = judged.at AND true = ANY (judged.breaks) "
+        "RETURNING to_jsonb(t)::text, judged.breaks"
+    ).format(table=table, breaks=sql.SQL(", ").join(map(_breaks, rules)))
+
+
+def _breaks(rule: UniqueRule) -> sql.Composed:
     key = sql.SQL(", ").join(map(sql.Identifier, rule.columns))
     present = sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in rule.columns)
-    gone = {"first": "place > 1", "last": "place < copies", False: "copies > 1"}[rule.keep]
-    return sql.SQL(
-        "WITH numbered AS (SELECT ctid AS at, row_number() OVER (PARTITION BY {key} ORDER BY ctid) AS place, "
-        "count(*) OVER (PARTITION BY {key}) AS copies FROM {table} WHERE {present}) "
-        "DELETE FROM {table} AS t USING numbered WHERE t.ctid = numbered.at AND {gone} RETURNING to_jsonb(t)::text"
-    ).format(key=key, table=table, present=present, gone=sql.SQL(gone))
+    repeated = {
+        "first": "row_number() OVER (PARTITION BY {key} ORDER BY ctid) > 1",
+        "last": "row_number() OVER (PARTITION BY {key} ORDER BY ctid DESC) > 1",
+        False: "count(*) OVER (PARTITION BY {key}) > 1",
+    }[rule.keep]
+    return sql.SQL("({} AND {})").format(present, sql.SQL(repeated).format(key=key))
 
 
-__all__ = ["Batches", "Rows", "UniqueRule", "WholeFrame"]
+__all__ = ["Batches", "Repeated", "Rows", "WholeFrame"]

@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 from uuid import UUID
 
 from etl_assets.errors import ConfigurationError
@@ -61,6 +62,21 @@ class TableSpec:
     primary_key: tuple[str, ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
     comment: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniqueRule:
+    """Columns whose values are unique together in all batches.
+
+    Attributes:
+        name: Of the rule.
+        columns: The columns.
+        keep: Which of equal rows stays: the "first", the "last", or none.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    keep: Literal["first", "last", False]
 
 
 class WriteDisposition(StrEnum):
@@ -200,5 +216,5 @@ class LoadResult:
 
 __all__ = [
     "ColumnSpec", "LoadIdentity", "LoadRequest", "LoadResult", "RejectedRow", "ReplaceStrategy", "RowCounts", "TableRef", "TableSpec",
-    "WriteDisposition", "read_disposition",
+    "UniqueRule", "WriteDisposition", "read_disposition",
 ]  # fmt: skip

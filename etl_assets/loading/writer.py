@@ -132,6 +132,7 @@ def _attempt(engine: Engine, request: LoadRequest, spec: TableSpec, rows: WholeF
             return earlier
         session.lock(cursor, f"table {request.target}")
         session.ensure_schema(cursor, request.target.schema)
+        ledger.refuse_overtaken(cursor, request)
         strategy, loaded = dispositions.apply(cursor, request, spec, rows)
         if isinstance(rows, Batches):
             request = rows.finish(request)

@@ -18,6 +18,7 @@ from etl_assets.errors import (
     DatabaseRefusedError,
     DatabaseUnavailableError,
     EtlError,
+    SourceFormatError,
     SourceNotFoundError,
     UnstorableValueError,
 )
@@ -121,6 +122,10 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
         return AuthenticationError(where, f"PostgreSQL refused the credentials ({said}).", "check user and password of the URL.")
     if _is_transient(state, role):
         return DatabaseUnavailableError(where, f"{said} (SQLSTATE {state}).", "it is tried again; if it stays, look at the server.")
+    if state[:2] == "22" and role == "source":
+        return SourceFormatError(
+            where, f"the query cannot be answered: {said} (SQLSTATE {state}).", "correct the query, or leave such rows out."
+        )
     if state[:2] in {"22", "23"}:
         return UnstorableValueError(where, f"{said} (SQLSTATE {state}).", "correct the rows or the contract; the table was left as it was.")
     next_step = {
@@ -148,6 +153,15 @@ def _explain_without_state(original: BaseException, said: str, where: str) -> Et
     lowered = said.lower()
     if any(words in lowered for words in ("password authentication failed", "no password supplied", "pg_hba", "not permitted to log in")):
         return AuthenticationError(where, f"PostgreSQL refused the credentials ({said}).", "check user and password of the URL.")
+    if any(words in lowered for words in ("certificate verify failed", "does not match host name", "certificate is not valid")):
+        return ConfigurationError(
+            where, f"the server's certificate is not trusted ({said}).",
+            "name the authority that signed it (tls_ca_file, or sslrootcert in the URL), or the host as the certificate does.",
+        )  # fmt: skip
+    if "root certificate file" in lowered or ("certificate file" in lowered and "does not exist" in lowered):
+        return ConfigurationError(
+            where, f"the certificate file cannot be used ({said}).", "correct tls_ca_file, or sslrootcert in the URL."
+        )
     if "permission denied for database" in lowered:
         return DatabaseRefusedError(where, f"PostgreSQL answered: {said}.", "grant CONNECT on the database to the user of the URL.")
     if "does not exist" in lowered:

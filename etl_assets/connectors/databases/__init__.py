@@ -6,6 +6,7 @@
     sqlite.py       ADBC where its types are exact, else the standard library
     duckdb.py       the native client; Arrow all the way
     plain.py        any other dialect that SQLAlchemy has a driver for: rows as the driver gives them
+    reflection.py   the columns of a table, as its catalog has them
     types.py        which PostgreSQL type stores a column of another database
 
 Not here: which rows are asked for (`sql.py`, `incremental.py`).

@@ -19,11 +19,12 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
 from sqlalchemy.engine import URL
-from sqlalchemy.engine.interfaces import BindTyping
 
+from etl_assets.connectors.databases.reflection import of_duckdb
 from etl_assets.connectors.databases.session import Session, compile_statement
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets.frames import arrow_to_series, in_tables
+from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.copy_out import refuse_repeated_columns
 
 
@@ -35,10 +36,9 @@ class _Preparer(PGIdentifierPreparer):
 
 
 class _Dialect(PGDialect):
-    """DuckDB's SQL follows PostgreSQL's, but its NUMERIC has three digits and its FLOAT is single: values are bound as they are."""
+    """DuckDB's SQL follows PostgreSQL's. No casts are written as for drivers of PostgreSQL: DuckDB's own types have other sizes."""
 
     preparer = _Preparer
-    bind_typing = BindTyping.NONE
     supports_statement_cache = True
 
 
@@ -114,6 +114,9 @@ class _DuckdbSession:
         shown = f"SELECT value, CAST(value AS VARCHAR) FROM ({text}\n) AS found(value)"
         row = self._connection.execute(shown, list(bound.values())).fetchone()
         return None if row is None else _exact_value(*row)
+
+    def columns(self, table: str, schema: str | None, where: str) -> TableSpec:
+        return of_duckdb(self._connection, table, schema, where)
 
 
 def _exact_value(value: Any, shown: str | None) -> Any:

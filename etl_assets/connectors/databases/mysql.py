@@ -20,6 +20,7 @@ from pymysql.constants import FIELD_TYPE, FLAG
 from pymysql.cursors import SSCursor
 from sqlalchemy.engine import URL
 
+from etl_assets.connectors.databases.reflection import reflected
 from etl_assets.connectors.databases.session import Session, SessionSettings, compile_statement, typed_frame
 from etl_assets.errors import (
     AuthenticationError,
@@ -30,6 +31,7 @@ from etl_assets.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
+from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.connection import create_engine, redact_url
 from etl_assets.postgres.copy_out import refuse_repeated_columns
 
@@ -138,6 +140,9 @@ class _MysqlSession:
             (found,) = statement.subquery("found").columns
             value = self._connection.execute(sa.select(found + sa.literal_column("0e0"))).scalar_one_or_none()
         return value
+
+    def columns(self, table: str, schema: str | None, where: str) -> TableSpec:
+        return reflected(self._connection, table, schema, where)
 
     def _break_off(self, cursor: Any) -> None:
         """Close the connection: the client would read on to the last row, or read from a connection that is lost."""

@@ -13,8 +13,10 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
 
+from etl_assets.connectors.databases.reflection import reflected
 from etl_assets.connectors.databases.session import Session, inferred_types, typed_frame
 from etl_assets.errors import AuthenticationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
+from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.connection import create_engine, redact_url
 from etl_assets.postgres.copy_out import refuse_repeated_columns
 
@@ -72,6 +74,10 @@ class PlainSession:
     def value(self, statement: Any) -> Any:
         """See `Session`."""
         return self._connection.execute(statement).scalar_one_or_none()
+
+    def columns(self, table: str, schema: str | None, where: str) -> TableSpec:
+        """See `Session`."""
+        return reflected(self._connection, table, schema, where)
 
 
 def explain_by_words(error: BaseException, where: str) -> EtlError:

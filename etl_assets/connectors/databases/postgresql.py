@@ -5,6 +5,7 @@ Not here: how COPY is parsed (`postgres/copy_out.py`), what SQLSTATEs mean (`pos
 
 import contextlib
 import struct
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +16,10 @@ import sqlalchemy as sa
 from psycopg2 import extensions
 from sqlalchemy.engine import URL
 
+from etl_assets.connectors.databases.reflection import of_postgresql
 from etl_assets.connectors.databases.session import Session, SessionSettings, compile_statement
 from etl_assets.errors import EtlError, SourceFormatError
+from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.connection import explain_error, make_engine
 from etl_assets.postgres.copy_out import stream_query
 
@@ -78,7 +81,10 @@ class _PostgresqlSession:
         if type_code == _REAL and value is not None:
             # The shortest digits of a real are another number as double precision, which they are compared in.
             (value,) = struct.unpack("f", struct.pack("f", value))
-        return value
+        return str(value) if isinstance(value, uuid.UUID) else value
+
+    def columns(self, table: str, schema: str | None, where: str) -> TableSpec:
+        return of_postgresql(self._connection, table, schema, where)
 
 
 def _exact(type_: Any) -> Any:

@@ -17,12 +17,15 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import pandas as pd
 import pyarrow as pa
+import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 
+from etl_assets.connectors.databases.reflection import reflected
 from etl_assets.connectors.databases.session import Session, compile_statement, typed_frame
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets.frames import arrow_to_series, in_tables
+from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.copy_out import refuse_repeated_columns
 
 _DIALECT: Any = sqlite.dialect()
@@ -94,6 +97,11 @@ class _SqliteSession:
     def value(self, statement: Any) -> Any:
         row = self._connection.execute(*_compiled(statement, "query")).fetchone()
         return None if row is None else row[0]
+
+    def columns(self, table: str, schema: str | None, where: str) -> TableSpec:
+        engine = sa.create_engine("sqlite://", creator=lambda: self._connection, poolclass=sa.StaticPool)
+        with engine.connect() as connection:
+            return reflected(connection, table, schema, where)
 
     def _plain(self, text: str, values: Sequence[Any], rows: int | None, where: str) -> Iterator[pd.DataFrame]:
         self._connection.execute("BEGIN")  # kinds and rows from one snapshot
@@ -183,6 +191,7 @@ def _close(*opened: Any) -> None:
 
 
 def _frame(table: pa.Table, empty: set[str]) -> pd.DataFrame:
+    table.validate(full=True)  # text that is no UTF-8 would only show when it is used
     columns = {
         name: arrow_to_series(pa.chunked_array([pa.nulls(len(column), pa.large_string())]) if name in empty else column)
         for name, column in zip(table.column_names, table.columns, strict=True)

@@ -1,0 +1,210 @@
+"""The fast ways out of SQLite and PostgreSQL give what the slow ones give, cell by cell, for whatever a table holds."""
+
+import contextlib
+import datetime
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg2 import sql
+from sqlalchemy.engine import make_url
+
+from etl_assets.connectors.databases.sqlite import SqliteDatabase
+from etl_assets.connectors.retrying import NO_RETRY
+from etl_assets.connectors.sql import SqlResource
+from etl_assets.errors import SourceFormatError
+from etl_assets.local_postgres import LocalPostgres
+from etl_assets_tests.connectors.sql_values import cells, shown
+
+Row = tuple[Any, ...]
+
+EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+INTEGERS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0]))
+# Surrogates are no characters, and PostgreSQL's text has no NUL.
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+TEXTS = st.one_of(st.text(CHARACTERS, max_size=20), st.sampled_from(["", "\\N", '"', "\r\n", "NULL", "1", "😀"]))
+
+
+# -- SQLite ------------------------------------------------------------------------------------------------------------
+
+DECLARED = ["", "INTEGER", "REAL", "TEXT", "BLOB", "NUMERIC", "DECIMAL(10,2)", "BOOLEAN", "DATE", "TIMESTAMP", "VARCHAR(5)"]
+NAMES = ["a", 'b"c', "Mixed Case", "é", "%s", ":d", "select", "?"]
+FLOATS = st.one_of(st.floats(allow_nan=False), st.sampled_from([0.0, -0.0, 5e-324, 1e308, math.inf, 2.0**53, 1.0]))
+KINDS = [INTEGERS, FLOATS, TEXTS, st.binary(max_size=8), st.integers(-3, 3), st.one_of(st.integers(-3, 3), FLOATS)]
+MIXED = st.one_of(INTEGERS, FLOATS, TEXTS, st.binary(max_size=8))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[tuple[str, str]], list[Row]]:
+    """Columns with their declared types, and rows; a column keeps to one kind, or changes it at a row of its own."""
+    columns = draw(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(DECLARED)), min_size=1, max_size=4, unique_by=lambda c: c[0]))
+    length = draw(st.integers(0, 12))
+    values = []
+    for _ in columns:
+        kind = draw(st.sampled_from([*KINDS, MIXED]))
+        values.append([draw(st.one_of(st.none(), kind)) for _ in range(length)])
+    return columns, list(zip(*values, strict=True)) if length else []
+
+
+def written(file: Path, columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> str:
+    """The URL of a file with table `t`, made anew."""
+    file.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        quoted = ", ".join('"{}" {}'.format(name.replace('"', '""'), declared) for name, declared in columns)
+        connection.execute(f"CREATE TABLE t ({quoted})")
+        connection.executemany(f"INSERT INTO t VALUES ({', '.join('?' * len(columns))})", rows)
+    return f"sqlite:///{file}"
+
+
+def stored(file: Path) -> list[list[Any]]:
+    """The columns as the standard library reads them."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        cursor = connection.execute("SELECT * FROM t")
+        rows = cursor.fetchall()
+        return [[row[place] for row in rows] for place in range(len(cursor.description))]
+
+
+def expected(values: Sequence[Any]) -> tuple[str, list[str]]:
+    """What a column of such values shall be: integers and floats together are floats where no integer would change."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float} and all(abs(value) <= 2**53 for value in values if type(value) is int):
+        values, kinds = [None if value is None else float(value) for value in values], {float}
+    dtype = {"int": "Int64", "float": "float64", "str": "str"}[next(iter(kinds)).__name__] if kinds in ({int}, {float}, {str}) else "object"
+    if not kinds:
+        dtype = "str"
+    return dtype, shown(values, dtype)
+
+
+def found(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Dtype and cells of each column."""
+    return [(str(frame[name].dtype), cells(frame[name])) for name in frame.columns]
+
+
+@EXAMPLES
+@given(table=tables())
+def test_sqlite_a_table_arrives_as_the_standard_library_reads_it(tmp_path: Path, table: tuple[list[tuple[str, str]], list[Row]]) -> None:
+    """Every cell of any table is the one that Python's own sqlite3 reads, in a dtype that fits all values of the column."""
+    url = written(tmp_path / "t.db", *table)
+    frame = SqlResource(url=url, retry=NO_RETRY).read_table("t")
+    assert found(frame) == [expected(values) for values in stored(tmp_path / "t.db")]
+
+
+@EXAMPLES
+@given(table=tables(), rows=st.sampled_from([None, 1, 5]))
+def test_sqlite_the_fast_path_gives_what_the_plain_path_gives(
+    tmp_path: Path, table: tuple[list[tuple[str, str]], list[Row]], rows: int | None
+) -> None:
+    """Where ADBC answers, its frames are those of the standard library, whole and in batches."""
+    written(tmp_path / "t.db", *table)
+    with SqliteDatabase(make_url(f"sqlite:///{tmp_path / 't.db'}"), "test").open() as session:
+        fast = session._fast("SELECT * FROM t", [], rows)  # type: ignore[attr-defined]
+        plain = list(session._plain("SELECT * FROM t", [], rows, "test"))  # type: ignore[attr-defined]
+        assert fast is None or list(map(found, fast)) == list(map(found, plain))
+
+
+@pytest.mark.parametrize("values", [[1, None], [0.5, None], ["a", None], [b"a", None], [1, 0.5], [None, None], []], ids=repr)
+def test_sqlite_columns_of_one_kind_take_the_fast_path(tmp_path: Path, values: list[Any]) -> None:
+    """The fast path is the usual one: it declines no column whose values are of one kind."""
+    written(tmp_path / "t.db", [("v", "")], [(value,) for value in values])
+    with SqliteDatabase(make_url(f"sqlite:///{tmp_path / 't.db'}"), "test").open() as session:
+        assert session._fast("SELECT * FROM t", [], None) is not None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("place", [0, 1023, 1024, 1025, 4000], ids="row {}".format)
+@pytest.mark.parametrize(
+    ("usual", "odd"), [(1, "x"), (1, 0.5), (1, 2.5e18), (0.5, 2**53 + 1), ("x", b"x"), (None, "x"), (None, 0.5), (1, None)], ids=repr
+)
+def test_sqlite_one_value_of_another_kind_is_kept_wherever_it_stands(tmp_path: Path, usual: object, odd: object, place: int) -> None:
+    """ADBC decides by the first 1,024 rows; a value that differs before, at or after that border arrives as it is."""
+    url = written(tmp_path / "t.db", [("v", "")], [(odd if row == place else usual,) for row in range(4001)])
+    (column,) = stored(tmp_path / "t.db")
+    frames = list(SqlResource(url=url, retry=NO_RETRY).read_table_batches("t", rows=1500))
+    assert found(pd.concat(frames, ignore_index=True)) == [expected(column)]
+
+
+def test_sqlite_text_that_is_no_unicode_is_an_error(tmp_path: Path) -> None:
+    """Bytes stored as text that are no UTF-8 are an error, never other characters."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "t.db")) as connection, connection:
+        connection.execute("CREATE TABLE t AS SELECT CAST(x'61ff' AS TEXT) AS v")
+    with pytest.raises(SourceFormatError, match="UTF-8"):
+        SqlResource(url=f"sqlite:///{tmp_path / 't.db'}", retry=NO_RETRY).read_table("t")
+
+
+# -- PostgreSQL --------------------------------------------------------------------------------------------------------
+
+PRINTABLE = TEXTS.filter(lambda text: "\0" not in text)
+MICROSECONDS = st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31, 23, 59, 59, 999999))
+COLUMNS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
+    "big": ("bigint", INTEGERS),
+    "small": ("smallint", st.integers(-(2**15), 2**15 - 1)),
+    "number": ("numeric", st.decimals(allow_infinity=False, places=None)),
+    "money": ("numeric(38,10)", st.decimals(-(10**27), 10**27, allow_nan=False, places=10)),
+    "double": ("double precision", st.floats(allow_nan=False)),
+    "single": ("real", st.floats(allow_nan=False, width=32, allow_subnormal=False)),
+    "flag": ("boolean", st.booleans()),
+    "note": ("text", PRINTABLE),
+    "raw": ("bytea", st.binary(max_size=12)),
+    "day": ("date", st.dates()),
+    "clock": ("time", st.times()),
+    "local": ("timestamp", MICROSECONDS),
+    "instant": ("timestamptz", MICROSECONDS.map(lambda at: at.replace(tzinfo=datetime.UTC))),
+}
+COLUMN_ROWS = st.lists(st.tuples(*(st.one_of(st.none(), strategy) for _, strategy in COLUMNS.values())), max_size=8)
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: LocalPostgres) -> Iterator[tuple[str, Any]]:
+    """URL of a database with the table `public.t`, and a psycopg2 connection to it."""
+    postgres_server.create_database("test_sql_fast_path")
+    url = postgres_server.url("test_sql_fast_path")
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with contextlib.closing(psycopg2.connect(address, options="-c TimeZone=UTC")) as connection:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE public.t ({', '.join(f'{name} {type_}' for name, (type_, _) in COLUMNS.items())})")
+        yield url, connection
+
+
+def exchanged(connection: Any, rows: Sequence[Row]) -> list[list[Any]]:
+    """Put the rows into `public.t`, alone; its columns as psycopg2 reads them, one row after the other."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE public.t")
+        statement = sql.SQL("INSERT INTO public.t VALUES ({})").format(sql.SQL(", ").join(sql.Placeholder() * len(COLUMNS)))
+        for row in rows:
+            cursor.execute(statement, row)
+        # A real is printed in digits that only a real reads back.
+        cursor.execute(f"SELECT {', '.join(f'{name}::float8' if name == 'single' else name for name in COLUMNS)} FROM public.t")
+        read = [[bytes(value) if isinstance(value, memoryview) else value for value in row] for row in cursor.fetchall()]
+    return [[row[place] for row in read] for place in range(len(COLUMNS))]
+
+
+@settings(EXAMPLES, max_examples=40)
+@given(rows=COLUMN_ROWS, size=st.sampled_from([None, 1, 3]))
+def test_postgresql_copy_gives_what_psycopg2_reads(database: tuple[str, Any], rows: list[Row], size: int | None) -> None:
+    """Every cell that comes by COPY is the one that psycopg2 fetches, whole and in batches."""
+    url, connection = database
+    plain = exchanged(connection, rows)
+    source = SqlResource(url=url, retry=NO_RETRY)
+    frames = [source.read_table("t", schema="public")] if size is None else list(source.read_table_batches("t", schema="public", rows=size))
+    copied = pd.concat(frames, ignore_index=True)
+    for name, values in zip(COLUMNS, plain, strict=True):
+        as_pandas = [pd.Timestamp(value) if isinstance(value, datetime.datetime) else value for value in values]
+        assert cells(copied[name]) == shown(as_pandas, str(copied[name].dtype)), name
+
+
+def test_postgresql_every_type_of_that_table_is_fast(database: tuple[str, Any]) -> None:
+    """The dtypes of the table are the exact ones, so that no column came as text."""
+    url, connection = database
+    exchanged(connection, [])
+    frame = SqlResource(url=url, retry=NO_RETRY).read_table("t", schema="public")
+    assert dict(frame.dtypes.astype(str)) == {
+        "big": "Int64", "small": "Int16", "number": "object", "money": "object", "double": "float64", "single": "float32",
+        "flag": "boolean", "note": "str", "raw": "object", "day": "object", "clock": "object", "local": "datetime64[us]",
+        "instant": "datetime64[us, UTC]",
+    }  # fmt: skip
