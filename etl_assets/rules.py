@@ -158,8 +158,7 @@ def _position(positions: "pd.Series[Any] | None", place: int) -> str:
 
 def _values(frame: pd.DataFrame, rule: Rule, place: int) -> str:
     names = rule.columns or [name for name in frame.columns if name != SOURCE_POSITION]
-    shown = ", ".join(f"{name}={frame[name].iat[place]!s}" for name in names if name in frame)
-    return shown[:SAMPLE_CHARACTERS]
+    return _given({str(name): frame[name].iat[place] for name in names if name in frame}, rule)
 
 
 class RejectedRows(Sequence[RejectedRow]):
@@ -198,18 +197,26 @@ class RejectedRows(Sequence[RejectedRow]):
         positions = self._frame.get(SOURCE_POSITION)
         names = [str(name) for name in self._frame.columns if name != SOURCE_POSITION]
         records = self._frame[names].iloc[places].astype(object).itertuples(index=False, name=None)
-        for place, record in zip(map(int, places), records, strict=True):
-            broken = [rule for rule in self._rules if self._masks[rule.name][place]]
+        broken_by = [(rule, self._masks[rule.name][places]) for rule in self._rules]
+        for row, (place, values) in enumerate(zip(map(int, places), records, strict=True)):
+            record = dict(zip(names, values, strict=True))
+            broken = [rule for rule, mask in broken_by if mask[row]]
             yield RejectedRow(
                 position=_position(positions, place),
-                record=json.dumps({name: _plain(value) for name, value in zip(names, record, strict=True)}, ensure_ascii=False),
+                record=json.dumps({name: _plain(value) for name, value in record.items()}, ensure_ascii=False),
                 rules=tuple(rule.name for rule in broken),
-                message="; ".join(f"{rule.says} (given: {_values(self._frame, rule, place)})" for rule in broken),
+                message="; ".join(f"{rule.says} (given: {_given(record, rule)})" for rule in broken),
             )
+
+
+def _given(record: Mapping[str, Any], rule: Rule) -> str:
+    return ", ".join(f"{name}={record[name]!s}" for name in rule.columns or record if name in record)[:SAMPLE_CHARACTERS]
 
 
 def _plain(value: Any) -> Any:
     """The value as JSON carries it; anything but numbers, booleans and text as its text."""
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -430,3 +430,35 @@ def test_every_failure_of_ours_is_in_the_ledger(postgres: PostgresResource, chan
     run([raw_orders(GOOD), _changed(change)], postgres)
     ledger = rows(postgres, "SELECT status, error_class FROM etl.loads WHERE asset = 'clean/orders'")
     assert ledger == [("failed", "ContractViolationError")]
+
+
+class Wide(pa.DataFrameModel):
+    """Ten columns of integers."""
+
+    c0: int
+    c1: int
+    c2: int
+    c3: int
+    c4: int
+    c5: int
+    c6: int
+    c7: int
+    c8: int
+    c9: int
+
+
+def test_two_million_bad_cells(postgres: PostgresResource) -> None:
+    """200,000 rows with ten bad cells each: every row is in the quarantine, counts are true, no event is larger than 50 KB."""
+    good = pd.DataFrame({f"c{place}": ["1"] for place in range(10)}, dtype="str")
+    bad = pd.DataFrame({f"c{place}": ["x"] * 200_000 for place in range(10)}, dtype="str")
+
+    @etl_asset(schema="clean", rows=RowPolicy(most_quarantined=1))
+    def wide() -> DataFrame[Wide]:
+        """Nearly nothing but bad cells."""
+        return pd.concat([good, bad], ignore_index=True)
+
+    result = run([wide], postgres)
+    assert result.success
+    assert rows(postgres, "SELECT count(*), min(cardinality(rules)) FROM etl.quarantine") == [(200_000, 10)]
+    assert checks_of(result)["types_match"].metadata["failed_rows"].value == 2_000_000
+    assert max(len(dg.serialize_value(event)) for event in result.all_events) < 50_000
