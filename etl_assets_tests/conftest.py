@@ -12,7 +12,9 @@ from etl_assets.loading.postgres import PostgresResource
 from etl_assets.local_postgres import LocalPostgres
 
 # DAGSTER_HOME or a database of the machine's user must never be touched by a test.
-for name in ("DAGSTER_HOME", "DATABASE_URL", "ETL_HOME", "ETL_ENVIRONMENT", "ETL_POSTGRES_BIN", "ETL_POSTGRES_PORT"):
+# Nor may a proxy of theirs stand before servers on loopback.
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+for name in (*PROXIES, "DAGSTER_HOME", "DATABASE_URL", "ETL_HOME", "ETL_ENVIRONMENT", "ETL_POSTGRES_BIN", "ETL_POSTGRES_PORT"):
     os.environ.pop(name, None)
 
 

@@ -19,6 +19,7 @@ from pandera.typing import DataFrame, Series
 
 from etl_assets.contracts import Contract, Split
 from etl_assets.errors import ContractDefinitionError, ContractViolationError
+from etl_assets.gate import Parted
 from etl_assets.rules import Severity
 
 quick = settings(max_examples=40, deadline=None, database=None, derandomize=True)
@@ -209,7 +210,8 @@ def test_frame_of_bad_rows_only_is_typed() -> None:
 def test_severity(severity: str, valid: list[int], rejected: int, failed_rules: tuple[str, ...]) -> None:
     """A broken rule of severity warn keeps the row, quarantine rejects it, and fail rejects it and is named."""
     parted = split(model_of(int, ge=0, metadata={"severity": severity}), x=["1", "-1"])
-    assert (parted.valid["x"].tolist(), len(parted.rejected), parted.failed_rules) == (valid, rejected, failed_rules)
+    named = Parted.of(parted, 2).failed_rules
+    assert (parted.valid["x"].tolist(), len(parted.rejected), named) == (valid, rejected, failed_rules)
 
 
 def test_default_severity() -> None:
@@ -230,7 +232,8 @@ def test_unstorable_cells_are_rejected_under_warn(cell: str | None) -> None:
 
 def test_fail_counts_only_when_broken() -> None:
     """A rule of severity fail that every row keeps is not named."""
-    assert split(model_of(int, ge=0, metadata={"severity": "fail"}), x=["1"]).failed_rules == ()
+    parted = split(model_of(int, ge=0, metadata={"severity": "fail"}), x=["1"])
+    assert Parted.of(parted, 1).failed_rules == ()
 
 
 class Warned(pa.DataFrameModel):

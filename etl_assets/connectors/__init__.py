@@ -1,10 +1,20 @@
 """EXTRACT: one module per kind of source, one Dagster resource each.
 
-    sql.py      SqlResource    tables and queries of PostgreSQL and SQLite
-    rest.py     RestResource   JSON pages of an HTTP API; paging.py and credentials.py say which pages, and who asks
-    files.py    FilesResource  CSV and JSON files
+    sql.py      SqlResource    tables and queries of relational databases
+    rest.py     RestResource   pages of an HTTP API
+    files.py    FilesResource  CSV, JSON, JSON lines, Parquet
     excel.py    ExcelResource  sheets of a workbook
-    records.py  JSON objects to a frame of text, shared by rest.py and files.py
+    preview.py  a look at a file, and the call that reads it
+
+What they are made of, one concern each:
+
+    databases/ incremental.py                       each database; which rows are new
+    rest_reading.py rest_incremental.py paging.py   one endpoint; what is new of it; which page comes next
+    http.py connections.py hosts.py                 where requests go, and what they meet there
+    credentials.py limits.py                        who asks; how fast and how much
+    storage.py unpacking.py encoding.py             files near and far; packed ones; bytes to text
+    csv_text.py records.py sheet_xml.py             CSV, JSON, and what calamine does not tell of a sheet
+    retrying.py                                     how often it is tried again
 
 Each `read` returns a frame with a RangeIndex and reports its row count to the account of the asset. Sources of text are read as
 text, with the column `source_position`; SQL keeps the types of the database. Not here: cleaning, contracts, loading.

@@ -11,25 +11,31 @@ They leave for the configured origin only, and for the token endpoint that is co
 subclass of `RestResource` with a method `sign`. Not here: where requests go (`http.py`).
 """
 
+import base64
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 import dagster as dg
 import requests
+import urllib3.exceptions
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from pydantic import Field
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from etl_assets.connectors.connections import NoRedirects, NotSentError, deadline, explain, keep_deadline
 from etl_assets.connectors.hosts import is_local
-from etl_assets.errors import AuthenticationError, ConfigurationError, SourceUnavailableError
+from etl_assets.connectors.limits import retry_after
+from etl_assets.errors import AuthenticationError, ConfigurationError, EtlError, SourceUnavailableError
 
 SECRET: dict[str, Any] = {"dagster__is_secret": True}
-_TOKEN_TIMEOUT_SECONDS = 30
 # A token is given up this long before it ends, so that it does not end under way.
 _EXPIRY_MARGIN_SECONDS = 30
+# Shorter texts stand in messages by chance.
+_SHORTEST_SECRET = 4
 
 
 class NoAuth(dg.Config):
@@ -117,7 +123,9 @@ class _Signed(AuthBase):
         elif credentials.place == "header":
             request.headers[credentials.name] = credentials.value
         elif credentials.place == "query":
-            request.prepare_url(request.url, {credentials.name: credentials.value})
+            # A next link often repeats the query of its page.
+            if (credentials.name, credentials.value) not in parse_qsl(urlsplit(str(request.url)).query, keep_blank_values=True):
+                request.prepare_url(request.url, {credentials.name: credentials.value})
         else:
             others = request.headers.get("Cookie")
             request.headers["Cookie"] = "; ".join(filter(None, [others, f"{credentials.name}={credentials.value}"]))
@@ -125,38 +133,88 @@ class _Signed(AuthBase):
 
 
 class TokenAuth(AuthBase):
-    """Attaches a token that is asked for when it is first needed, again when it has ended, and again when it was refused."""
+    """Attaches a token that is asked for when it is first needed, again when it has ended, and again when it was refused.
 
-    def __init__(self, fetch: Callable[[], dict[str, Any]], clock: Callable[[], float] = time.monotonic) -> None:
+    Attributes:
+        tokens: Every token that came, the present one last.
+    """
+
+    def __init__(self, fetch: Callable[[], Mapping[str, Any]], clock: Callable[[], float] = time.monotonic) -> None:
+        self.tokens: list[str] = []
         self._fetch = fetch
         self._clock = clock
-        self._token: str | None = None
-        self._ends = 0.0
+        self._ends = -math.inf
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token is None or self._clock() >= self._ends:
+        if self._clock() >= self._ends:
             self._renew()
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers["Authorization"] = f"Bearer {self.tokens[-1]}"
         return request
 
     def forget(self) -> None:
         """Ask for another token before the next request."""
-        self._token = None
+        self._ends = -math.inf
 
     def _renew(self) -> None:
         answer = self._fetch()
-        self._token = str(answer["access_token"])
+        self.tokens.append(str(answer["access_token"]))
         seconds = answer.get("expires_in")
-        margin = _EXPIRY_MARGIN_SECONDS
-        self._ends = self._clock() + max(float(seconds) - margin, 1.0) if seconds is not None else float("inf")
+        self._ends = math.inf if seconds is None else self._clock() + max(float(seconds) - _EXPIRY_MARGIN_SECONDS, 1.0)
 
 
-def authentication(credentials: Credentials, *, verify: str | bool = True) -> AuthBase:
+class Secrets:
+    """Takes the values of secrets out of texts, such as what an API says of a request that it refuses."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = list(values)
+
+    def hidden(self, text: str, tokens: Iterable[str] = ()) -> str:
+        """The text with *** for each secret, as it stands, as it stands in an address, and in base64.
+
+        Args:
+            text: To be shown to a person.
+            tokens: Secrets that came to be known later.
+        """
+        forms = {form for value in [*self._values, *tokens] for form in _forms(value)}
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, "***")
+        return text
+
+
+def _forms(value: str) -> Iterator[str]:
+    if len(value) >= _SHORTEST_SECRET:
+        yield from (
+            value,
+            quote(value, safe=""),
+            quote(value),
+            quote_plus(value),
+            base64.b64encode(value.encode("utf-8", "replace")).decode(),
+        )
+
+
+def secrets_of(credentials: Credentials) -> Iterator[str]:
+    """The values in credentials that nobody else may see."""
+    if isinstance(credentials, BasicAuth):
+        yield from (credentials.password, f"{credentials.username}:{credentials.password}")
+    elif isinstance(credentials, BearerToken):
+        yield credentials.token
+    elif isinstance(credentials, ApiKey):
+        yield credentials.value
+    elif isinstance(credentials, OAuth2ClientCredentials):
+        yield from (credentials.client_secret, f"{credentials.client_id}:{credentials.client_secret}")
+    elif isinstance(credentials, OAuth2RefreshToken):
+        yield credentials.refresh_token
+        if credentials.client_secret is not None:
+            yield from (credentials.client_secret, f"{credentials.client_id}:{credentials.client_secret}")
+
+
+def authentication(credentials: Credentials, *, verify: str | bool = True, timeout_seconds: float = 30.0) -> AuthBase:
     """What `requests` attaches to a request.
 
     Args:
         credentials: What to prove it with.
         verify: As for `requests`: the certificates that the token endpoint is verified against.
+        timeout_seconds: Longest time for its answer.
 
     Raises:
         ConfigurationError: The token endpoint is no https address.
@@ -167,54 +225,86 @@ def authentication(credentials: Credentials, *, verify: str | bool = True) -> Au
         return HTTPBasicAuth(credentials.username.encode(), credentials.password.encode())
     if isinstance(credentials, BearerToken | ApiKey):
         return _Signed(credentials)
-    _require_https(credentials.token_url)
-    return TokenAuth(lambda: _fetch_token(credentials, verify))
+    where = _token_endpoint(credentials.token_url)
+    return TokenAuth(lambda: _fetch_token(credentials, verify, where, timeout_seconds))
 
 
-def _require_https(token_url: str) -> None:
-    parts = urlsplit(token_url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_local(parts.hostname)):
+def _token_endpoint(token_url: str) -> str:
+    """The address of the token endpoint without secrets."""
+    try:
+        parts = urlsplit(token_url)
+        allowed = parts.port != 0 and (parts.scheme == "https" or (parts.scheme == "http" and is_local(parts.hostname)))
+    except ValueError:
+        allowed = False
+    if not allowed or not parts.hostname:
         raise ConfigurationError("token_url", "it is no https address, and the client secret would be readable.", "use https.")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _fetch_token(credentials: OAuth2ClientCredentials | OAuth2RefreshToken, verify: str | bool) -> dict[str, Any]:
-    parts = urlsplit(credentials.token_url)
-    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+class _TokenSession(NoRedirects, OAuth2Session):  # type: ignore[misc]
+    """Redirects are not followed: one would carry the secret to wherever it points."""
+
+
+def _fetch_token(
+    credentials: OAuth2ClientCredentials | OAuth2RefreshToken, verify: str | bool, where: str, timeout_seconds: float
+) -> Mapping[str, Any]:
     if isinstance(credentials, OAuth2ClientCredentials):
         grant = {"grant_type": "client_credentials", **({"audience": credentials.audience} if credentials.audience else {})}
     else:
         grant = {"grant_type": "refresh_token", "refresh_token": credentials.refresh_token}
     grant |= {"scope": credentials.scope} if credentials.scope else {}
-    session = OAuth2Session(credentials.client_id, credentials.client_secret, token_endpoint_auth_method=credentials.client_auth)
+    # Without a secret nothing can be proven with it.
+    client_auth = "none" if credentials.client_secret is None else credentials.client_auth
+    made: Any = _TokenSession
+    with made(credentials.client_id, credentials.client_secret, token_endpoint_auth_method=client_auth) as session:
+        keep_deadline(session)
+        session.register_compliance_hook("access_token_response", lambda response: _look_at(response, where))
+        failure: EtlError | None = None
+        try:
+            with deadline(timeout_seconds):
+                answer = session.fetch_token(credentials.token_url, verify=verify, timeout=timeout_seconds, allow_redirects=False, **grant)
+            if answer.get("access_token") and _is_number(answer.get("expires_in")):
+                return dict(answer)
+        except OAuthError as error:
+            failure = AuthenticationError(
+                where, f"the token endpoint refused ({error.error}: {error.description}).",
+                "check client id, secret, scope and refresh token.",
+            )  # fmt: skip
+        except requests.HTTPError as error:
+            failure = AuthenticationError(where, f"the token endpoint answered {error.response.status_code}.", "check token_url.")
+        except (requests.JSONDecodeError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            pass
+        except (OSError, UnicodeError, urllib3.exceptions.HTTPError) as error:
+            failure = explain(error, where, about="the token endpoint", setting="token_url")
+        except ValueError:
+            pass
+    if isinstance(failure, SourceUnavailableError) and not isinstance(failure, NotSentError):
+        failure = NotSentError(*failure.args)
+    # Outside of `except`: what the libraries say holds addresses and values.
+    raise failure or AuthenticationError(
+        where, "the token endpoint gave no token.", "check token_url, which must be the address itself, client id and secret."
+    )
+
+
+def _look_at(response: requests.Response, where: str) -> requests.Response:
+    """The answer, unless it says to come back."""
+    status = response.status_code
+    if status in (408, 425, 429) or status >= 500:
+        raise NotSentError(
+            where, f"the token endpoint answered {status}.", "it is tried again; if it stays, ask its owner.",
+            retry_after_seconds=retry_after(response.headers),
+        )  # fmt: skip
+    return response
+
+
+def _is_number(value: Any) -> bool:
     try:
-        # A redirect would carry the secret to wherever it points.
-        answer: dict[str, Any] = session.fetch_token(
-            credentials.token_url, verify=verify, timeout=_TOKEN_TIMEOUT_SECONDS, allow_redirects=False, **grant
-        )
-    except OAuthError as error:
-        raise AuthenticationError(
-            where, f"the token endpoint refused ({error.error}: {error.description}).", "check client id, secret, scope and refresh token."
-        ) from error
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise SourceUnavailableError(
-            where, f"the token endpoint does not answer ({type(error).__name__}).", "check token_url, and that it is reachable."
-        ) from error
-    except requests.HTTPError as error:
-        raise SourceUnavailableError(
-            where, f"the token endpoint answered {error.response.status_code}.", "it is tried again; if it stays, ask its owner."
-        ) from error
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        raise AuthenticationError(
-            where, f"the token endpoint gave no token ({type(error).__name__}).", "check token_url; it must be the address itself."
-        ) from error
-    finally:
-        session.close()
-    if not answer.get("access_token"):
-        raise AuthenticationError(where, "the token endpoint gave no token.", "check token_url, client id and secret.")
-    return answer
+        return value is None or math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 __all__ = [
-    "SECRET", "ApiKey", "BasicAuth", "BearerToken", "Credentials", "NoAuth", "OAuth2ClientCredentials", "OAuth2RefreshToken", "TokenAuth",
-    "authentication",
+    "SECRET", "ApiKey", "BasicAuth", "BearerToken", "Credentials", "NoAuth", "OAuth2ClientCredentials", "OAuth2RefreshToken", "Secrets",
+    "TokenAuth", "authentication", "secrets_of",
 ]  # fmt: skip

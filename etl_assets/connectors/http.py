@@ -7,23 +7,28 @@ anywhere else nothing is sent. One retry policy, one request as its unit.
 Not here: which request follows which (`paging.py`, `rest.py`), what the body means (`records.py`).
 """
 
-import socket
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 import requests
-import requests.adapters
-import urllib3.connection
-import urllib3.connectionpool
-import urllib3.exceptions
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from etl_assets.connectors.credentials import Credentials, NoAuth, TokenAuth, authentication
-from etl_assets.connectors.hosts import is_local, is_public
+from etl_assets.connectors.connections import (
+    NotSentError,
+    deadline,
+    explain,
+    foreign_session,
+    is_over,
+    own_session,
+    read_body,
+    read_start,
+)
+from etl_assets.connectors.credentials import Credentials, NoAuth, Secrets, TokenAuth, authentication, secrets_of
+from etl_assets.connectors.hosts import is_local
 from etl_assets.connectors.limits import Caps, Meter, Pace, header, retry_after, says_rate_limited
 from etl_assets.errors import (
     AuthenticationError,
@@ -38,10 +43,19 @@ from etl_assets.errors import (
 )
 from etl_assets.retry import RetryPolicy
 
+Result = TypeVar("Result")
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PARTIAL_CONTENT = 206
 _MOST_REDIRECTS = 5
-_PIECE_BYTES = 64 * 1024
+# What an error says is not waited for longer than this.
+_ERROR_SECONDS = 2
+# Characters of each part of an error.
+_MOST_WORDS = 1000
+_ACCEPT = {"Accept-Encoding": "gzip"}
+# Headers that hold no secret; any other may.
+_HARMLESS = ("accept", "cache-control", "content-type", "if-", "prefer", "range", "user-agent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +87,9 @@ class Answer:
         reason: Its words.
         headers: Names in any case.
         next_link: Address that the header Link names as next; None for none.
-        body: Decompressed.
+        body: Decompressed; empty for an answer that is no page.
+        told_end: The answer said where its body ends, so that a cut one is noticed.
+        said: First words of an answer that is no page.
     """
 
     url: str
@@ -82,6 +98,8 @@ class Answer:
     headers: Mapping[str, str]
     next_link: str | None
     body: bytes = field(repr=False)
+    told_end: bool
+    said: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +116,19 @@ class Access:
         timeout_seconds: Longest silence of the server.
         transient_status: Statuses that are tried again.
         sign: Changes a request that goes to the configured origin, at the very end; None for nothing.
+        secrets: Appear in no message.
     """
 
     base: str
     auth: AuthBase
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     link_origins: frozenset[tuple[str, str | None, int | None]]
     private_links: bool
     verify: str | bool
     timeout_seconds: float
     transient_status: frozenset[int]
     sign: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None
+    secrets: Secrets
 
 
 class Client:
@@ -116,13 +136,14 @@ class Client:
 
     def __init__(self, access: Access, *, policy: RetryPolicy, pace: Pace, caps: Caps) -> None:
         self._access = access
+        self.base = access.base
         self._policy = policy
         self._pace = pace
         self.caps = caps
         self._meter = Meter(caps)
-        self._answered = False
-        self._own = requests.Session()
-        self._foreign = _foreign_session(access.private_links)
+        self._answered: set[tuple[str, str | None, int | None]] = set()
+        self._own = own_session()
+        self._foreign = foreign_session(access.private_links)
 
     def __enter__(self) -> Self:
         return self
@@ -142,8 +163,10 @@ class Client:
         try:
             url = urljoin(page, link)
             theirs, found = urlsplit(url), origin(url)
-        except ValueError as error:
-            raise SourceFormatError(where, "a link is no address.", "correct the path, or report it to the owner of the API.") from error
+        except ValueError:
+            found = None
+        if found is None:
+            raise SourceFormatError(where, "a link is no address.", "correct the path, or report it to the owner of the API.")
         if found == origin(self._access.base):
             return urlunsplit((base.scheme, base.netloc, theirs.path, theirs.query, ""))
         if found not in self._access.link_origins or theirs.username is not None:
@@ -171,21 +194,47 @@ class Client:
         shown = shown_url(request.url)
 
         def attempt() -> Answer:
-            try:
-                return self._once(request)
-            except _NotSentError:
-                raise
-            except TransientError as error:
-                if request.safe or isinstance(error, RateLimitedError):
+            with self.hiding():
+                try:
+                    return self._once(request)
+                except NotSentError:
                     raise
-                raise OutcomeUnknownError(
-                    shown, f"{error.cause} The request was sent, and may have been carried out.",
-                    "look at the source before sending it again; say safe=True where sending twice does no harm.",
-                ) from error  # fmt: skip
+                except TransientError as error:
+                    if request.safe or isinstance(error, RateLimitedError):
+                        raise
+                    raise OutcomeUnknownError(
+                        shown, f"{error.cause} The request was sent, and may have been carried out.",
+                        "look at the source before sending it again; say safe=True where sending twice does no harm.",
+                    ) from error  # fmt: skip
 
         answer = self._policy.call(attempt, doing=f"{request.method} {shown}")
-        self._meter.add(len(answer.body), shown)
+        self.count(len(answer.body), shown)
         return answer
+
+    def count(self, size: int, shown: str) -> None:
+        """Count bytes that were taken.
+
+        Raises:
+            SourceFormatError: The caps of the read are reached.
+        """
+        self._meter.add(size, shown)
+
+    def hidden(self, text: str) -> str:
+        """What an API said, without the secrets that it may repeat."""
+        return self._access.secrets.hidden(text, self._access.auth.tokens if isinstance(self._access.auth, TokenAuth) else ())
+
+    @contextlib.contextmanager
+    def hiding(self) -> Iterator[None]:
+        """Errors that leave the block hold no secret."""
+        try:
+            yield
+        except EtlError as error:
+            for one in (error, error.__cause__):
+                if isinstance(one, EtlError):
+                    # Hidden first, cut then: a part of a secret would not be found.
+                    one.args = tuple(self.hidden(str(part))[:_MOST_WORDS] for part in one.args)
+                    one.where, one.cause, one.next_step = one.args
+            raise
 
     def _once(self, request: Request) -> Answer:
         """One attempt: redirects followed, a refused token renewed once."""
@@ -193,10 +242,12 @@ class Client:
         visited = {request.url}
         while True:
             shown = shown_url(request.url)
+            own = origin(request.url) == origin(self._access.base)
             self._pace.wait(shown)
-            answer = self._send(request)
+            self._meter.check(shown)
+            answer = self._send(request, shown, own)
             self._pace.heed(answer.headers)
-            if answer.status == 401 and isinstance(self._access.auth, TokenAuth) and not renewed:
+            if answer.status == 401 and own and isinstance(self._access.auth, TokenAuth) and not renewed:
                 self._access.auth.forget()
                 renewed = True
             elif 300 <= answer.status < 400 and header(answer.headers, "Location"):
@@ -204,7 +255,7 @@ class Client:
                 if request.url in visited or len(visited) > _MOST_REDIRECTS:
                     raise SourceFormatError(shown, "redirects lead in a circle.", "report it to the owner of the API.")
                 visited.add(request.url)
-            elif 200 <= answer.status < 300:
+            elif _is_page(answer.status):
                 return answer
             else:
                 raise self._explain_status(answer, shown)
@@ -225,87 +276,68 @@ class Client:
                 error.next_step,
             ) from error
         # The new address holds the parameters it needs.
-        return Request(
-            url=url, method=request.method, body=request.body, safe=request.safe,
-            parameters={},
-        )  # fmt: skip
+        return replace(request, url=url, parameters={})
 
-    def _send(self, request: Request) -> Answer:
-        shown = shown_url(request.url)
-        own = origin(request.url) == origin(self._access.base)
-        session = self._own if own else self._foreign
-        try:
-            prepared = session.prepare_request(
-                requests.Request(
-                    request.method,
-                    request.url,
-                    params=request.parameters,
-                    json=request.body,
-                    headers=dict(self._access.headers) if own else {},
-                    auth=self._access.auth if own else authentication(NoAuth()),
-                )
-            )
+    def _send(self, request: Request, shown: str, own: bool) -> Answer:
+        with deadline(min(self.caps.page_seconds, self._meter.seconds_left())):
+            prepared = self._explained(lambda: self._prepare(request, own), request.url, shown)
             if own and self._access.sign is not None:
                 prepared = self._access.sign(prepared)
-            environment: Any = session.merge_environment_settings(str(prepared.url), {}, True, self._access.verify, None)
-            # The connection of a broken answer is not used again, and nothing follows a redirect but `follow`.
-            with session.send(prepared, timeout=self._access.timeout_seconds, allow_redirects=False, **environment) as response:
-                self._answered = True
-                return Answer(
-                    url=request.url,
-                    status=response.status_code,
-                    reason=response.reason,
-                    headers=dict(response.headers),
-                    next_link=response.links.get("next", {}).get("url"),
-                    body=self._read_body(response, shown),
-                )
-        except _PrivateAddressError as error:
-            raise SourceFormatError(
-                shown, f"a link leads to {error}.", "nothing was sent there; say private_links=True if that is right."
-            ) from error
-        except requests.exceptions.SSLError as error:
-            raise ConfigurationError(
-                shown, f"the certificate of the server is not trusted ({_reason(error)}).",
-                "set tls_ca_file to the authority that signed it, or correct base_url.",
-            ) from error  # fmt: skip
-        except requests.exceptions.ConnectionError as error:
-            private = next((cause for cause in _causes(error) if isinstance(cause, _PrivateAddressError)), None)
-            if private is not None:
-                raise SourceFormatError(
-                    shown, f"a link leads to {private}.", "nothing was sent there; say private_links=True if that is right."
-                ) from error
-            if not self._answered and _is_unknown_host(error):
-                raise ConfigurationError(
-                    shown, f"the host is not known ({_reason(error)}).", "correct the host of base_url, or the name service."
-                ) from error
-            raise _unanswered(error, shown) from error
-        except (requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            raise _unanswered(error, shown) from error
-        except requests.exceptions.ContentDecodingError as error:
-            raise SourceFormatError(
-                shown, f"the body is not compressed as announced ({_reason(error)}).", "report it to the owner of the API."
-            ) from error
-        except requests.RequestException as error:
-            raise ConfigurationError(shown, f"the request cannot be made ({type(error).__name__}).", "correct base_url.") from error
-        except UnicodeError as error:
-            raise ConfigurationError(shown, "a credential or a header is not ASCII.", "correct it.") from error
+            return self._explained(lambda: self._exchange(prepared, request.url, shown, own), request.url, shown)
 
-    def _read_body(self, response: requests.Response, shown: str) -> bytes:
-        """Read the body piece by piece, so that neither a huge nor an endless one is taken whole."""
-        caps = self.caps
-        started = time.monotonic()
-        body = bytearray()
-        for piece in response.iter_content(_PIECE_BYTES):
-            body += piece
-            if len(body) > caps.page_bytes:
-                raise SourceFormatError(
-                    shown, f"the page is larger than {caps.page_bytes} bytes.", "ask for smaller pages, or raise page_bytes."
-                )
-            if time.monotonic() - started > caps.page_seconds:
-                raise SourceFormatError(
-                    shown, f"the page took longer than {caps.page_seconds:g} s.", "ask for smaller pages, or raise page_seconds."
-                )
-        return bytes(body)
+    def _explained(self, work: Callable[[], Result], url: str, shown: str) -> Result:
+        """What the work returns; what the libraries raise in it becomes an error of ours."""
+        try:
+            return work()
+        except EtlError:
+            raise
+        except Exception as error:
+            explained = explain(error, shown, answered=origin(url) in self._answered)
+            if explained is None:
+                raise
+        if isinstance(explained, TransientError) and is_over():
+            self._meter.check(shown)
+            explained = SourceFormatError(
+                shown, f"the page took longer than {self.caps.page_seconds:g} s.", "ask for smaller pages, or raise page_seconds."
+            )
+        # Outside of `except`: what the libraries say holds queries and headers, and with them keys.
+        raise explained
+
+    def _prepare(self, request: Request, own: bool) -> requests.PreparedRequest:
+        session = self._own if own else self._foreign
+        return session.prepare_request(
+            requests.Request(
+                request.method,
+                request.url,
+                params=request.parameters,
+                json=request.body,
+                headers={**_ACCEPT, **(self._access.headers if own else {})},
+                auth=self._access.auth if own else authentication(NoAuth()),
+            )
+        )
+
+    def _exchange(self, prepared: requests.PreparedRequest, url: str, shown: str, own: bool) -> Answer:
+        session = self._own if own else self._foreign
+        environment: Any = session.merge_environment_settings(str(prepared.url), {}, True, self._access.verify, None)
+        # The connection of a broken answer is not used again, and nothing follows a redirect but `follow`.
+        with session.send(prepared, timeout=self._access.timeout_seconds, allow_redirects=False, **environment) as response:
+            self._answered.add(origin(url))
+            body, told_end, said = b"", True, ""
+            if _is_page(response.status_code):
+                body, told_end = read_body(response, shown, most_bytes=self.caps.page_bytes)
+            else:
+                with deadline(_ERROR_SECONDS):
+                    said = self.hidden(read_start(response))[:200]
+            return Answer(
+                url=url,
+                status=response.status_code,
+                reason=response.reason,
+                headers=dict(response.headers),
+                next_link=_next_link(response),
+                body=body,
+                told_end=told_end,
+                said=said,
+            )
 
     def _explain_status(self, answer: Answer, shown: str) -> EtlError:
         status = answer.status
@@ -325,8 +357,20 @@ class Client:
             return SourceNotFoundError(shown, f"{said}.", "correct the path or base_url.")
         if 300 <= status < 400:
             return SourceFormatError(shown, f"{said} without an address.", "report it to the owner of the API.")
-        text = answer.body[:200].decode("utf-8", "replace")
-        return SourceFormatError(shown, f"{said}: {text!r}.", "correct path and parameters.")
+        return SourceFormatError(shown, f"{said}: {answer.said!r}.", "correct path and parameters.")
+
+
+def _is_page(status: int) -> bool:
+    """Whether the body is what was asked for; a part of it was not."""
+    return 200 <= status < 300 and status != _PARTIAL_CONTENT
+
+
+def _next_link(response: requests.Response) -> str | None:
+    for link in response.links.values():
+        rel = next((words for name, words in link.items() if name.lower() == "rel"), "")
+        if "next" in rel.lower().split():
+            return link.get("url")
+    return None
 
 
 # -- addresses ----------------------------------------------------------------------------------------------------------
@@ -348,23 +392,34 @@ def base_folder(base_url: str) -> str:
     return shown if shown.endswith("/") else f"{shown}/"
 
 
-def access_of(base_url: str, credentials: Credentials, verify: str | bool, *, plain_http: bool) -> tuple[str, AuthBase]:
-    """The base folder and what to attach, user and password of the address included.
+def access_of(
+    base_url: str, credentials: Credentials, headers: Mapping[str, str], *, verify: str | bool, timeout_seconds: float, plain_http: bool
+) -> tuple[str, AuthBase, Secrets]:
+    """The base folder, what to attach, user and password of the address included, and all secrets among them.
 
     Raises:
-        ConfigurationError: No address, or credentials that would be readable on their way.
+        ConfigurationError: No address, two kinds of credentials, or some that would be readable on their way.
     """
     base = base_folder(base_url)
     parts = urlsplit(base_url)
-    auth = authentication(credentials, verify=verify)
+    if parts.query:
+        raise ConfigurationError(
+            base, "base_url has a query, which would not be sent.", "give parameters to the Endpoint, a key as ApiKey."
+        )
+    auth = authentication(credentials, verify=verify, timeout_seconds=timeout_seconds)
+    secrets = [*secrets_of(credentials), *(value for name, value in headers.items() if not name.lower().startswith(_HARMLESS))]
     if parts.username is not None:
-        auth = HTTPBasicAuth(unquote(parts.username).encode(), unquote(parts.password or "").encode())
-    secret = parts.username is not None or not isinstance(credentials, NoAuth)
-    if secret and parts.scheme == "http" and not is_local(parts.hostname) and not plain_http:
+        if not isinstance(credentials, NoAuth):
+            raise ConfigurationError(base, "there are credentials in base_url and in auth.", "leave one of them out.")
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        auth = HTTPBasicAuth(user.encode(), password.encode())
+        secrets += [password, f"{user}:{password}", parts.password or ""]
+    carries = bool(secrets) or not isinstance(credentials, NoAuth)
+    if carries and parts.scheme == "http" and not is_local(parts.hostname) and not plain_http:
         raise ConfigurationError(
             base, "credentials would be sent readable, over plain http.", "use https, or say plain_http=True where the network is trusted."
         )
-    return base, auth
+    return base, auth, Secrets(secrets)
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
@@ -384,110 +439,6 @@ def _target(location: str) -> str:
         return shown_url(location).partition("//")[2] or shown_url(location)
     except ValueError:
         return "what is no address"
-
-
-# -- links that came from data ------------------------------------------------------------------------------------------
-
-
-class _PrivateAddressError(Exception):
-    """A link's host is at an address that is not public."""
-
-
-def _refuse_private(host: str, address: str) -> None:
-    if not is_public(address):
-        raise _PrivateAddressError(f"{host}, at the private address {address}")
-
-
-class _GuardedHTTPConnection(urllib3.connection.HTTPConnection):
-    """Looks at the address it is connected to before anything is sent: a name may resolve to another one each time."""
-
-    def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
-        try:
-            _refuse_private(str(self.host), connection.getpeername()[0])
-        except _PrivateAddressError:
-            connection.close()
-            raise
-        return connection
-
-
-class _GuardedHTTPSConnection(urllib3.connection.HTTPSConnection):
-    """The same, before the first byte of TLS."""
-
-    def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
-        try:
-            _refuse_private(str(self.host), connection.getpeername()[0])
-        except _PrivateAddressError:
-            connection.close()
-            raise
-        return connection
-
-
-class _GuardedHTTPConnectionPool(urllib3.connectionpool.HTTPConnectionPool):
-    ConnectionCls = _GuardedHTTPConnection
-
-
-class _GuardedHTTPSConnectionPool(urllib3.connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _GuardedHTTPSConnection
-
-
-class _GuardedAdapter(requests.adapters.HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _GuardedHTTPConnectionPool, "https": _GuardedHTTPSConnectionPool}
-
-
-def _foreign_session(private_links: bool) -> requests.Session:
-    """A session for other origins: nothing of the user's environment, and public addresses only unless others are allowed."""
-    session = requests.Session()
-    session.trust_env = False
-    if not private_links:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, _GuardedAdapter())
-    return session
-
-
-# -- failures -----------------------------------------------------------------------------------------------------------
-
-
-class _NotSentError(SourceUnavailableError):
-    """The connection could not be made, so the request was certainly not sent."""
-
-
-def _unanswered(error: requests.RequestException, shown: str) -> EtlError:
-    reason = _reason(error)
-    kind = _NotSentError if _was_not_sent(error) else SourceUnavailableError
-    return kind(shown, f"the API does not answer ({reason}).", "check that it runs and that base_url is right.")
-
-
-def _is_unknown_host(error: requests.RequestException) -> bool:
-    """Whether the name has no address; a name service that does not answer may do so later."""
-    resolutions = [cause for cause in _causes(error) if isinstance(cause, socket.gaierror)]
-    return bool(resolutions) and all(cause.errno != socket.EAI_AGAIN for cause in resolutions)
-
-
-def _was_not_sent(error: requests.RequestException) -> bool:
-    kinds = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)  # name resolution included
-    return isinstance(error, requests.ConnectTimeout) or any(isinstance(cause, kinds) for cause in _causes(error))
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    pending: list[Any] = [error]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            pending += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
-    return found
-
-
-def _reason(error: Exception) -> str:
-    cause: BaseException = error
-    while (cause.__cause__ or cause.__context__) is not None:
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
-    return str(cause).rsplit(": ", 1)[-1] or type(cause).__name__
 
 
 __all__ = [

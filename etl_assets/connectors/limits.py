@@ -4,6 +4,7 @@ Waiting is said in the log: "rate limited, waiting 40 s". Not here: sending requ
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ logger = logging.getLogger(__name__)
 
 _REMAINING = ("X-RateLimit-Remaining", "RateLimit-Remaining", "X-Rate-Limit-Remaining")
 _RESET = ("X-RateLimit-Reset", "RateLimit-Reset", "X-Rate-Limit-Reset")
-# A reset beyond this is the time of a clock, below it a number of seconds.
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+# A reset beyond this is the time of a clock, below it a number of seconds; some clocks count milliseconds.
 _EPOCH = 10**9
+_EPOCH_MILLISECONDS = 10**11
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +56,26 @@ class Meter:
             SourceFormatError: The caps of the read are reached.
         """
         self._bytes += size
+        self.check(where)
+
+    def check(self, where: str) -> None:
+        """See whether anything is left.
+
+        Raises:
+            SourceFormatError: The caps of the read are reached.
+        """
         if self._bytes > self._caps.read_bytes:
             raise SourceFormatError(
                 where, f"the pages are larger than {self._caps.read_bytes} bytes in all.", "read less at once, or raise read_bytes."
             )
-        if self._clock() - self._started > self._caps.read_seconds:
+        if self.seconds_left() < 0:
             raise SourceFormatError(
                 where, f"the read took longer than {self._caps.read_seconds:g} s.", "read less at once, or raise read_seconds."
             )
+
+    def seconds_left(self) -> float:
+        """How long the read may still take."""
+        return self._started + self._caps.read_seconds - self._clock()
 
 
 class Pace:
@@ -116,6 +131,8 @@ class Pace:
             seconds = float(reset)
         except ValueError:
             return
+        if seconds > _EPOCH_MILLISECONDS:
+            seconds /= 1000
         if seconds > _EPOCH:
             seconds -= self._now().timestamp()
         self._next = max(self._next, self._clock() + seconds)
@@ -131,7 +148,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that Retry-After asks for, as a number or a date; None when it asks for nothing that can be read."""
     value = header(headers, "Retry-After")
     try:
-        seconds = float(value) if value.strip().isdigit() else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        number = _NUMBER.fullmatch(value.strip())
+        seconds = float(value) if number else (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
     except (TypeError, ValueError):
         return None
     return seconds if seconds > 0 else None

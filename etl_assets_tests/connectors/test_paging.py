@@ -113,7 +113,7 @@ def by_next_url(path: str, query: Asked, headers: Mapping[str, str]) -> Reply:
         (by_offset, Offset(limit=SIZE)),
         (by_offset, Offset(limit=7)),
         (by_body_cursor, BodyCursor(path="meta.next")),
-        (by_header_cursor, HeaderCursor(header="x-next", parameter="after")),
+        (by_header_cursor, HeaderCursor(headers={"x-next": "after"})),
         (by_link_header, LinkHeader()),
         (by_next_url, NextUrl(path="links.next")),
     ],
@@ -289,7 +289,80 @@ def test_short_wait_is_obeyed(serve: Callable[..., Api]) -> None:
     assert times[1] - times[0] >= timedelta(seconds=1)
 
 
-def test_slow_drip_is_given_up(serve: Callable[..., Api]) -> None:
-    """A body that takes longer than allowed is given up, though it never falls silent."""
-    with pytest.raises(SourceFormatError, match="longer than 0 s"):
-        RestResource(base_url=serve(lambda path, query, headers: (200, ROWS, {})).url, page_seconds=0).read("rows")
+@pytest.mark.parametrize("size", [0, -1])
+def test_size_of_nothing_is_refused(size: int) -> None:
+    """Pages of no records would look like an empty source."""
+    with pytest.raises(ConfigurationError, match="size is at least 1"):
+        PageNumber(size=size)
+    with pytest.raises(ConfigurationError, match="limit is at least 1"):
+        Offset(limit=size)
+
+
+@pytest.mark.parametrize(
+    ("path", "fine"),
+    [
+        ("next", True),
+        ("links.next", True),
+        ('"@odata.next"', True),
+        ('links."next page"', True),
+        ("all[0].next", True),
+        ("nxt", False),
+        ("links.nxt", False),
+        ("link.next", False),
+        ('"@odata.nextlink"', False),
+        ('links."nextpage"', False),
+        ("all[0].nxt", False),
+        ("all[?rel == 'next'].next | [0]", False),
+        ("next.deeper", False),
+    ],
+)
+@pytest.mark.parametrize("pages", [NextUrl, BodyCursor])
+def test_misspelt_path_is_refused(serve: Callable[..., Api], pages: Any, path: str, fine: bool) -> None:
+    """A path that leads to nothing on the first page is an error however it is written, as one page would look like all of them."""
+    document = {"next": "", "links": {"next": "", "next page": ""}, "@odata.next": "", "all": [{"next": "", "rel": "last"}], "rows": ROWS}
+    api = RestResource(base_url=serve(lambda path, query, headers: (200, document, {})).url)
+    if fine:
+        assert len(api.read(Endpoint("rows", records="rows", pages=pages(path=path)))) == 7
+    else:
+        with pytest.raises(SourceFormatError, match="optional=True"):
+            api.read(Endpoint("rows", records="rows", pages=pages(path=path)))
+    assert len(api.read(Endpoint("rows", records="rows", pages=pages(path=path, optional=True)))) == 7
+
+
+@pytest.mark.parametrize("found", [{"href": "/more"}, ["/more"], True])
+@pytest.mark.parametrize("pages", [NextUrl, BodyCursor])
+def test_path_to_what_is_no_text_is_refused(serve: Callable[..., Api], pages: Any, found: Any) -> None:
+    """A path that leads to an object, a list or a boolean is one step too short, not an address."""
+    api = RestResource(base_url=serve(lambda path, query, headers: (200, {"rows": ROWS, "next": found}, {})).url)
+    with pytest.raises(SourceFormatError, match="'next' should lead to the next page, it leads to a (dict|list|bool)"):
+        api.read(Endpoint("rows", records="rows", pages=pages(path="next")))
+
+
+@pytest.mark.parametrize(
+    ("headers", "asked"),
+    [({"X-A": "1", "X-B": "2"}, ["/rows", "/rows?a=1&b=2"]), ({"X-A": "1"}, ["/rows", "/rows?a=1"]),
+     ({"x-b": "2"}, ["/rows", "/rows?b=2"]), ({}, ["/rows"])],
+)  # fmt: skip
+def test_cursor_of_several_headers(serve: Callable[..., Api], headers: Mapping[str, str], asked: list[str]) -> None:
+    """Each header that is there is sent back by its parameter; without any the reading ends."""
+    api = serve(lambda path, query, given: (200, [{"id": 1 + len(query)}], headers if not query else {}))
+    RestResource(base_url=api.url).read(Endpoint("rows", pages=HeaderCursor(headers={"X-A": "a", "X-B": "b"})))
+    assert api.asked == asked
+
+
+def test_cursor_of_no_header_is_refused() -> None:
+    """A cursor without a header would read one page."""
+    with pytest.raises(ConfigurationError, match="it names no header"):
+        HeaderCursor(headers={})
+
+
+@pytest.mark.parametrize(
+    "link",
+    ['</rows?start=3>; rel="next"', "</rows?start=3>; rel=next", '</rows?start=3>; rel="next last"', '</rows?start=3>; REL="Next"',
+     '</rows>; rel="first", </rows?start=3>; rel="next"', '</rows?start=3>; title="a, b"; rel="next"'],
+)  # fmt: skip
+def test_link_header_spellings(serve: Callable[..., Api], link: str) -> None:
+    """The next page is found however the header Link is written."""
+    api = serve(lambda path, query, headers: (200, slice_from(int(query.get("start", 0)))[:1], {} if query else {"Link": link}))
+    RestResource(base_url=api.url).read(Endpoint("rows", pages=LinkHeader()))
+    assert api.asked == ["/rows", "/rows?start=3"]

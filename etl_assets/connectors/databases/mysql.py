@@ -2,11 +2,14 @@
 types of one with values.
 
 FLOAT columns are asked for as DOUBLE, because the server prints six digits of them. TIMESTAMP is an instant and comes as UTC,
-DATETIME has no zone. A zero date such as 0000-00-00 is no date: an error that says so.
+DATETIME has no zone; a bound instant is written in UTC. A zero date such as 0000-00-00 is no date: an error that says so.
 
 Not here: which rows are asked for (`sql.py`).
 """
 
+import contextlib
+import datetime
+import re
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pymysql
 import sqlalchemy as sa
+from pymysql import converters
 from pymysql.constants import FIELD_TYPE, FLAG
 from pymysql.cursors import SSCursor
 from sqlalchemy.engine import URL
@@ -44,6 +48,7 @@ _ARROW: dict[int, pa.DataType] = {
     FIELD_TYPE.TIMESTAMP: pa.timestamp("us", tz="UTC"),
     FIELD_TYPE.TIME: pa.duration("us"),
 }
+_DATES = {FIELD_TYPE.DATE, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP}
 _BINARY_CHARSET = 63
 _BYTES_OR_TEXT = {
     FIELD_TYPE.VARCHAR, FIELD_TYPE.VAR_STRING, FIELD_TYPE.STRING, FIELD_TYPE.TINY_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB,
@@ -51,12 +56,31 @@ _BYTES_OR_TEXT = {
 }  # fmt: skip
 _WHOLE_FETCH = 10_000
 # Numbers of the server and, from 2000 on, of the client library.
-_REFUSED = {1044, 1045, 1698, 1227}
+_REFUSED = {1045, 1698, 1227}
 _MISSING = {1146, 1054, 1051}
 _UNKNOWN_DATABASE = {1049}
-_FORBIDDEN = {1142, 1143, 1370}
+_FORBIDDEN = {1044, 1142, 1143, 1370}
 _READ_ONLY = {1290, 1792, 1836}
-_TRANSIENT = {1040, 1053, 1152, 1159, 1161, 1203, 1205, 1213, 1226, 1927, 2002, 2003, 2006, 2013, 2055, 3024, 1969}
+_TRANSIENT = {1040, 1053, 1152, 1159, 1161, 1203, 1205, 1213, 1226, 1317, 1927, 2002, 2003, 2006, 2013, 2055, 3024, 1969}
+_ORDER = re.compile(r"\border\s+by\b", re.IGNORECASE)
+_ALL_ROWS = "LIMIT 18446744073709551615"
+
+
+def _escape_moment(value: datetime.datetime, mapping: Any = None) -> str:
+    # PyMySQL would leave the zone out; the session's is UTC.
+    return str(converters.escape_datetime(value if value.tzinfo is None else value.astimezone(datetime.UTC)))
+
+
+def _escape_other(value: Any, mapping: Any = None) -> str:
+    # PyMySQL asks the encoder of `str` for each class that it does not know, such as pandas' Timestamp.
+    return _escape_moment(value) if isinstance(value, datetime.datetime) else str(converters.escape_str(value))
+
+
+def _refuse_value(value: Any, mapping: Any = None) -> str:
+    raise pymysql.ProgrammingError(f"a {type(value).__name__} cannot be bound")
+
+
+_CONVERSIONS = {**converters.conversions, datetime.datetime: _escape_moment, str: _escape_other, dict: _refuse_value}
 
 
 class MysqlDatabase:
@@ -79,6 +103,7 @@ class MysqlDatabase:
 
     def _connect_arguments(self) -> dict[str, Any]:
         arguments: dict[str, Any] = {"program_name": self._settings.application_name, "connect_timeout": 10, "charset": "utf8mb4"}
+        arguments["conv"] = _CONVERSIONS
         # Anything the URL says about TLS itself stands.
         if self._settings.verifies_any(self._url) and not any(name.startswith("ssl") for name in self._url.query):
             try:
@@ -153,13 +178,15 @@ class _MysqlSession:
 
     def _with_exact_floats(self, text: str, bound: Any, where: str) -> str:
         """The statement with FLOAT columns as DOUBLE; unchanged when it has none."""
-        driver: Any = self._connection.connection.driver_connection
-        with driver.cursor() as cursor:
-            cursor.execute(f"SELECT * FROM ({text}\n) AS described LIMIT 0", bound or None)
-            names, fields = _described(cursor)
+        names, fields = self._described(text, bound)
         refuse_repeated_columns(names, where)
         if not any(field.type_code == FIELD_TYPE.FLOAT for field in fields):
             return text
+        if _ORDER.search(text):
+            # A subquery without a limit has no order. A statement that has one takes no second.
+            with contextlib.suppress(pymysql.ProgrammingError):
+                self._described(f"{text}\n{_ALL_ROWS}", bound)
+                text = f"{text}\n{_ALL_ROWS}"
         quote = self._connection.dialect.identifier_preparer.quote_identifier
         # A percent sign in a name must reach a driver that formats.
         quoted = [quote(name) if bound else quote(name).replace("%%", "%") for name in names]
@@ -167,6 +194,12 @@ class _MysqlSession:
             f"{name} + 0e0 AS {name}" if field.type_code == FIELD_TYPE.FLOAT else name for name, field in zip(quoted, fields, strict=True)
         ]
         return f"SELECT {', '.join(picked)} FROM ({text}\n) AS exact"
+
+    def _described(self, text: str, bound: Any) -> tuple[list[str], Sequence[Any]]:
+        driver: Any = self._connection.connection.driver_connection
+        with driver.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM ({text}\n) AS described LIMIT 0", bound or None)
+            return _described(cursor)
 
 
 def _frames(cursor: Any, rows: int | None, where: str) -> Iterator[pd.DataFrame]:
@@ -180,10 +213,27 @@ def _frames(cursor: Any, rows: int | None, where: str) -> Iterator[pd.DataFrame]
             whole += fetched
             continue
         if rows is None or fetched or first:
-            yield typed_frame(names, whole if rows is None else fetched, types, where)
+            found = whole if rows is None else fetched
+            try:
+                frame = typed_frame(names, found, types, where)
+            except SourceFormatError:
+                _refuse_zero_dates(names, fields, found, where)
+                raise
+            yield frame
         first = False
         if rows is None or len(fetched) < rows:
             return
+
+
+def _refuse_zero_dates(names: Sequence[str], fields: Sequence[Any], rows: Sequence[Sequence[Any]], where: str) -> None:
+    """An error that names the first value that is no date; the driver leaves those as text."""
+    for place, field in enumerate(fields):
+        zero = next((row[place] for row in rows if isinstance(row[place], str)), None) if field.type_code in _DATES else None
+        if zero is not None:
+            raise SourceFormatError(
+                where, f"column {names[place]!r} holds {zero}, which is no date.",
+                "select NULLIF(column, 0) for zero dates, or the column cast to text, in a query.",
+            )  # fmt: skip
 
 
 def _described(cursor: Any) -> tuple[list[str], Sequence[Any]]:

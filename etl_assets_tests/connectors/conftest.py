@@ -1,0 +1,15 @@
+"""What tests of connectors may use: servers of ours that answer by a script, closed at the end."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from etl_assets_tests.fault_proxy import FaultServer
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., FaultServer]]:
+    """Starts a `FaultServer`; it takes what the class takes."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *given, **more: stack.enter_context(FaultServer(*given, **more))
