@@ -25,7 +25,7 @@ from etl_assets.gate import ROW_COUNT, SOURCE_READABLE, Parted, RowPolicy, Verdi
 from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, Stored, TableBatches, attach, failure, table_of
 from etl_assets.loading.rows import Batches, Repeated
 from etl_assets.loading.table import LoadRequest, RowCounts, WriteDisposition
-from etl_assets.metadata import check_result, describe
+from etl_assets.metadata import check_result, describe, describe_rejected
 from etl_assets.watermarks import Value
 
 Result = typing.TypeVar("Result")
@@ -157,6 +157,7 @@ class _Run:
             "compute_seconds": round(computed - started, 3),
             "contract_seconds": round(time.perf_counter() - computed, 3),
             **describe(account),
+            **describe_rejected(self.where, verdict.rejected),
         }
         yield dg.Output(attach(split.valid, details), metadata=metadata)
 
@@ -218,7 +219,7 @@ class _Run:
         if refused is not None:
             raise refused
         yield unchanged
-        yield dg.Output(stored, metadata=describe(batches.account))
+        yield dg.Output(stored, metadata={**describe(batches.account), **describe_rejected(self.where, judged[0].rejected)})
 
     def _details(self, verdict: Verdict, account: Account) -> LoadDetails:
         return LoadDetails(

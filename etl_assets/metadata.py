@@ -3,14 +3,18 @@
 Not here: when it is shown (`assets.py`), what a rule means (`rules.py`).
 """
 
+import itertools
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
 
 from etl_assets.accounting import Account
+from etl_assets.loading.table import RejectedRow
 from etl_assets.rules import RuleOutcome, Severity
 
 _SOURCES = 100
+_QUARANTINED = 20
 
 
 def check_result(name: str, outcomes: list[RuleOutcome], *, refused: bool) -> dg.AssetCheckResult:
@@ -64,4 +68,18 @@ def describe(account: Account) -> dict[str, Any]:
     return described
 
 
-__all__ = ["check_result", "describe"]
+def describe_rejected(asset: str, rejected: Collection[RejectedRow]) -> dict[str, Any]:
+    """The first rows of an asset that are in quarantine, for the UI, and where the others are; nothing for none."""
+    if not rejected:
+        return {}
+    rows = [
+        dg.TableRecord({"position": row.position or "", "rules": ", ".join(row.rules), "message": row.message[:200]})
+        for row in itertools.islice(rejected, _QUARANTINED)
+    ]
+    return {
+        "quarantine": dg.MetadataValue.table(rows),
+        "quarantine_command": f"etl-assets quarantine list {asset}",
+    }
+
+
+__all__ = ["check_result", "describe", "describe_rejected"]

@@ -235,7 +235,7 @@ def test_cleaning_is_shown(postgres: PostgresResource) -> None:
     steps = [derive("note", lambda frame: frame["note"].fillna("-"), named="dash")]
     result = run([raw_orders(GOOD), _changed(lambda frame: clean(frame, steps))], postgres)
     (record,) = result.asset_materializations_for_node("clean__orders")[0].metadata["cleaning"].records
-    assert (record.data["step"], record.data["cells_changed"], record.data["sample"]) == ("derive note by dash", 1, "note: nan -> -")
+    assert (record.data["step"], record.data["cells_changed"], record.data["sample"]) == ("derive note by dash", 1, "note: NULL -> -")
 
 
 def test_downstream_gets_the_types_of_the_contract(postgres: PostgresResource) -> None:
@@ -462,3 +462,13 @@ def test_two_million_bad_cells(postgres: PostgresResource) -> None:
     assert rows(postgres, "SELECT count(*), min(cardinality(rules)) FROM etl.quarantine") == [(200_000, 10)]
     assert checks_of(result)["types_match"].metadata["failed_rows"].value == 2_000_000
     assert max(len(dg.serialize_value(event)) for event in result.all_events) < 50_000
+
+
+def test_the_quarantine_is_shown_with_its_asset(postgres: PostgresResource) -> None:
+    """The materialisation shows the first rows that are in quarantine, and the command for the others."""
+    bad = pd.DataFrame({"id": ["x"], "amount": ["1"], "note": ["a"]})
+    result = run([raw_orders(pd.concat([GOOD, bad])), orders], postgres)
+    (event,) = result.asset_materializations_for_node("clean__orders")
+    (row,) = event.metadata["quarantine"].records
+    assert (row.data["position"], row.data["rules"]) == ("row 4", "id_type")
+    assert event.metadata["quarantine_command"].value == "etl-assets quarantine list clean/orders"

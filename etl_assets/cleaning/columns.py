@@ -15,6 +15,7 @@ from etl_assets.accounting import SOURCE_POSITION
 from etl_assets.cleaning.step import Step, position_of
 from etl_assets.errors import CleaningError, ContractDefinitionError
 
+_SHOWN_NAMES = 4
 MOST_BYTES = 63
 """PostgreSQL cuts longer names without a word."""
 
@@ -26,7 +27,13 @@ def rename(names: Mapping[str, str]) -> Step:
         return frame.rename(columns=dict(names))
 
     shown = ", ".join(f"{before} -> {after}" for before, after in names.items())
-    return Step(name=f"rename {shown}", function=run, columns=tuple(names))
+    few = len(names) <= _SHOWN_NAMES
+    return Step(
+        name=f"rename {shown if few else f'{len(names)} columns'}",
+        function=run,
+        columns=tuple(names),
+        notes=None if few else lambda before, after: shown,
+    )
 
 
 def snake_case_names() -> Step:
@@ -80,7 +87,14 @@ def select(*columns: str) -> Step:
         kept = [*columns, SOURCE_POSITION] if SOURCE_POSITION in frame and SOURCE_POSITION not in columns else list(columns)
         return frame[kept]
 
-    return Step(name=f"select {', '.join(columns)}", function=run, columns=columns)
+    few = len(columns) <= _SHOWN_NAMES
+    left_out = None if few else _left_out
+    return Step(name=f"select {', '.join(columns) if few else f'{len(columns)} columns'}", function=run, columns=columns, notes=left_out)
+
+
+def _left_out(before: pd.DataFrame, after: pd.DataFrame) -> str:
+    gone = [str(name) for name in before.columns if name not in after]
+    return f"left out: {', '.join(gone)}" if gone else ""
 
 
 def derive(column: str, function: Callable[[pd.DataFrame], Any], *, named: str | None = None) -> Step:

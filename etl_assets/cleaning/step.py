@@ -158,7 +158,8 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, columns: tuple[str, ...]
 
 
 def _shown(value: Any) -> str:
-    return str(value)[:_SAMPLE_CHARACTERS]
+    missing: Any = pd.isna(value)
+    return "NULL" if missing is True else str(value)[:_SAMPLE_CHARACTERS]
 
 
 __all__ = ["SAMPLES", "Step", "clean", "each", "position_of"]

@@ -111,6 +111,16 @@ def test_failed_check_with_its_sample(page: Page, address: str) -> None:
     picture(page, "check-wind-speed")
 
 
+def test_cleaning_and_quarantine_of_an_asset(page: Page, address: str) -> None:
+    """The events of an asset show what each cleaning step did, and the rows that are in quarantine."""
+    page.goto(f"{address}/assets/clean/weather?view=events")
+    expect(page.get_by_text("null markers NA").first).to_be_visible()
+    expect(page.get_by_text("etl-assets quarantine list clean/weather").first).to_be_visible()
+    expect(page.get_by_text("weather.csv line 1011").first).to_be_visible()
+    page.get_by_text("quarantine_command").first.scroll_into_view_if_needed()
+    picture(page, "cleaning-and-quarantine")
+
+
 def test_materialise_by_a_click(page: Page, address: str, variables: dict[str, str]) -> None:
     """A click on Materialize loads the table again, with everything its source needs."""
     url = subprocess.run([*CLI, "postgres", "url"], cwd=ROOT, env=variables, check=True, capture_output=True, text=True).stdout.strip()
