@@ -168,7 +168,7 @@ def _records(reader: Any, source: _Lines, width: int, name: str) -> Iterator[tup
             continue
         if len(row) != width:
             yield line, None, _unreadable(source, line, name, "fields", f"{len(row)} fields, the header has {width}")
-        elif any("\0" in cell for cell in row):
+        elif any("\0" in text for text in source.taken):
             yield line, None, _unreadable(source, line, name, "nul_byte", "holds a NUL byte")
         else:
             yield line, row, nothing

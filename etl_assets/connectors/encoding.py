@@ -40,22 +40,22 @@ def open_text(file: BinaryIO, encoding: str | None, *, where: str) -> Iterator[t
 
     Raises:
         ConfigurationError: The encoding is unknown.
-        SourceFormatError: Inside the block, where a byte is not of the encoding; the message says which, and what it looks like.
+        SourceFormatError: It starts with the mark of another encoding than the declared one; and inside the block, where a byte is not of
+            the encoding; the message says which, and what it looks like.
     """
     buffered: Any = file
     start = buffered.peek(4)[:4]
     marked = next((name for mark, name in _MARKS if start.startswith(mark)), None)
     chosen, known = _choose(buffered, encoding, marked, where)
     try:
-        codecs.lookup(chosen)
-    except LookupError as error:
-        raise ConfigurationError(where, f"the encoding {chosen!r} is unknown.", "name one that Python knows, such as cp1252.") from error
-    text = io.TextIOWrapper(buffered, encoding=chosen, errors="strict", newline="")
+        text = io.TextIOWrapper(buffered, encoding=chosen, errors="strict", newline="")
+    except (LookupError, ValueError) as error:  # base64 is a codec, but none of text
+        raise _unknown(where, chosen) from error
     try:
         yield text, known
     except UnicodeError as error:
         sample = error.object[max(0, error.start - 2000) : error.start + 2000] if isinstance(error, UnicodeDecodeError) else b""
-        seems = _guess(sample) if sample else None
+        seems = marked or (_guess(sample) if sample else None)
         byte = f"byte 0x{error.object[error.start]:02x}: " if isinstance(error, UnicodeDecodeError) else ""
         hint = f"declare its encoding; it may be {seems} (a guess)." if seems else "declare its encoding, such as cp1252."
         raise SourceFormatError(where, f"the file is not {known} ({byte}{getattr(error, 'reason', error)}).", hint) from error
@@ -70,24 +70,44 @@ def _choose(buffered: Any, encoding: str | None, marked: str | None, where: str)
     if encoding is None:
         return "utf-8", "utf-8"
     if encoding != GUESS:
-        # A declared utf-8 may still start with a mark.
-        return ("utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding), encoding
+        return _declared(encoding, marked, where)
     guessed = _guess(buffered.peek(_SAMPLE_BYTES)[:_SAMPLE_BYTES])
     if guessed is None:
         raise SourceFormatError(where, "no encoding fits the file.", "declare it.")
     return guessed, f"{guessed} (a guess)"
 
 
+def _declared(encoding: str, marked: str | None, where: str) -> tuple[str, str]:
+    """A mark of the declared encoding is no text; one of another encoding would become odd letters in the first name."""
+    try:
+        name = codecs.lookup(encoding).name
+    except (LookupError, ValueError) as error:
+        raise _unknown(where, encoding) from error
+    if marked is not None and name.startswith(marked.removesuffix("-sig")):
+        return marked, f"{marked.removesuffix('-sig')} (byte order mark)"
+    if marked == "utf-8-sig":
+        raise SourceFormatError(where, f"the file starts with the byte order mark of utf-8, not {encoding}.", "leave the encoding out.")
+    return encoding, encoding
+
+
+def _unknown(where: str, encoding: str) -> ConfigurationError:
+    return ConfigurationError(where, f"the encoding {encoding!r} is unknown.", "name one that Python knows, such as cp1252.")
+
+
 def _guess(sample: bytes) -> str | None:
     """The likeliest of the usual encodings; Western European where there is too little to tell; None where none fits."""
+    with contextlib.suppress(UnicodeDecodeError):
+        # What is valid UTF-8 hardly ever is anything else; a sample may end inside a character.
+        codecs.getincrementaldecoder("utf-8")().decode(sample)
+        return "utf-8"
     if sum(byte > 127 for byte in sample) >= _ENOUGH_TO_TELL:
-        best = charset_normalizer.from_bytes(sample, cp_isolation=list(_USUAL)).best()
+        whole = sample[: sample.rfind(b"\n") + 1] or sample
+        best = charset_normalizer.from_bytes(whole, cp_isolation=list(_USUAL)).best()
         if best is not None:
-            return "utf-8" if best.encoding in ("ascii", "utf_8") else str(best.encoding)
-    for encoding in ("utf-8", "cp1252"):
-        with contextlib.suppress(UnicodeDecodeError):
-            sample.decode(encoding)
-            return encoding
+            return str(best.encoding)
+    with contextlib.suppress(UnicodeDecodeError):
+        sample.decode("cp1252")
+        return "cp1252"
     return None
 
 

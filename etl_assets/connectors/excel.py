@@ -1,23 +1,21 @@
 """Sheets of Excel workbooks, read as text by declared rules: which sheets, which cells, which header rows, where the footer starts.
 
-calamine reads values, merged ranges and hidden sheets of .xlsx, .xls, .xlsb and .ods. Cells of .xlsx that hold an error, or a formula
-that was never calculated, look empty to it (and to openpyxl), so they are found in the XML of the sheet. Not here: conversion to
-types (contracts do that).
+calamine reads values, merged ranges and hidden sheets of .xlsx, .xls, .xlsb and .ods. Not here: what it gets wrong in .xlsx
+(`sheet_xml.py`), conversion to types (contracts do that).
 """
 
+import contextlib
 import datetime
 import io
 import json
 import re
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import dagster as dg
 import pandas as pd
 import python_calamine
-from defusedxml import ElementTree
 from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, StepReport, UnreadableRow, record_read, record_step, record_unreadable, record_watermark
@@ -25,13 +23,14 @@ from etl_assets.connectors.credentials import SECRET
 from etl_assets.connectors.files import HASH, Only, files_to_read
 from etl_assets.connectors.records import frame_of_text, refuse_reserved
 from etl_assets.connectors.retrying import FILE_RETRY, Retry
+from etl_assets.connectors.sheet_xml import column_letters, column_number, corrections, refuse_vast, sheet_xml, with_ods_blanks
 from etl_assets.connectors.storage import Storage, StoredFile, refuse_zip_bomb
-from etl_assets.errors import ConfigurationError, SourceFormatError, SourceNotFoundError
+from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError
 from etl_assets.frames import TEXT
 
-_SUSPECT = re.compile(rb"""<(?:\w+:)?f[\s>/]|\st=["']e["']""")
+_OLE = bytes.fromhex("D0CF11E0A1B11AE1")
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _CELLS = re.compile(r"([A-Z]{1,3})([0-9]{1,7})(?::([A-Z]{1,3})([0-9]{1,7})?)?")
-_RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,11 @@ class Layout:
     footer_starts_with: str | None = None
     cells: str | None = None
 
+    def __post_init__(self) -> None:
+        given: Any = self.header_rows
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            raise ConfigurationError("Layout", f"header_rows are numbers of rows; given: {given!r}.", f"write ({given!r},).")
+
 
 _WHOLE_SHEET = Layout()
 
@@ -62,7 +66,7 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
         description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
     )
     storage_options: dict[str, str] = Field(
-        default={}, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
+        default={}, repr=False, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
     )
     file_bytes: int = Field(default=512 * 2**20, description="Largest workbook, packed and unpacked.")
     retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
@@ -87,9 +91,10 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
 
         Returns:
             One row per data row, empty rows left out: whole numbers without decimals ("16"), dates as ISO 8601 whichever the year the
-            workbook counts from, durations as "26:30:00", booleans as "true" and "false", errors as Excel shows them ("#DIV/0!"; in
-            .xls, .xlsb and .ods they cannot be told from empty cells), empty cells as NULL; and `source_position` ("airlines.xlsx
-            Carriers row 5"). A row with a formula that was never calculated goes to the quarantine.
+            workbook counts from, durations as "26:30:00" (in .ods "PT26H30M00S"), booleans as "true" and "false", errors as they are
+            stored ("#DIV/0!"; in .xls, .xlsb and .ods they cannot be told from empty cells), empty cells as NULL; and
+            `source_position` ("airlines.xlsx Carriers row 5"). A row with a formula that was never calculated, which only .xlsx tells,
+            goes to the quarantine.
 
         Raises:
             SourceNotFoundError: No such file or sheet; the message lists the sheets.
@@ -99,12 +104,11 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
         """
         storage = Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
         frames: list[pd.DataFrame] = []
-        for file, digest in files_to_read(storage, path, only):
-            with storage.open(file) as opened:
-                refuse_zip_bomb(opened, self.file_bytes, file.where)
-                content = opened.read()
+        for file, opened, digest in files_to_read(storage, path, only):
+            refuse_zip_bomb(opened, self.file_bytes, file.where)
+            content = with_ods_blanks(opened.read())
             for name in _sheets(content, file, sheet, hidden):
-                frames.append(_read_sheet(_content(content, file, name), file, name, layout))
+                frames.append(_read_sheet(_content(content, file, name, self.file_bytes), file, name, layout))
                 if set(frames[-1].columns) != set(frames[0].columns):
                     raise SourceFormatError(
                         f"{file.where} sheet {name}",
@@ -133,18 +137,34 @@ class _Content:
     uncalculated: set[tuple[int, int]]
 
 
-def _open(content: bytes, where: str) -> Any:
-    try:
+def open_workbook(content: bytes, where: str) -> Any:
+    """The workbook of calamine.
+
+    Raises:
+        SourceFormatError: It cannot be read, or is protected by a password.
+    """
+    if content.startswith(_OLE) and _ENCRYPTED in content:  # calamine calls it a format that it does not know
+        raise SourceFormatError(where, "the workbook is protected by a password.", "deliver it without.")
+    with _reading(where, "this is no readable workbook"):
         return python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+
+
+@contextlib.contextmanager
+def _reading(where: str, broken: str) -> Iterator[None]:
+    """calamine's errors as ours; it raises several kinds for broken files, and panics at some, which is no Exception."""
+    try:
+        yield
     except python_calamine.PasswordError as error:
         raise SourceFormatError(where, "the workbook is protected by a password.", "deliver it without.") from error
-    except python_calamine.CalamineError as error:
-        raise SourceFormatError(where, f"this is no readable workbook ({error}).", "save it as .xlsx and deliver it again.") from error
+    except BaseException as error:
+        if isinstance(error, EtlError) or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        raise SourceFormatError(where, f"{broken} ({error}).", "save it as .xlsx and deliver it again.") from error
 
 
 def _sheets(content: bytes, file: StoredFile, wanted: str | Sequence[str] | None, hidden: bool) -> list[str]:
     """Names of the sheets to read."""
-    with _open(content, file.where) as workbook:
+    with open_workbook(content, file.where) as workbook:
         kinds = {sheet.name: sheet.visible == python_calamine.SheetVisibleEnum.Visible for sheet in workbook.sheets_metadata}
         worksheets = {sheet.name for sheet in workbook.sheets_metadata if sheet.typ == python_calamine.SheetTypeEnum.WorkSheet}
     if wanted is None:
@@ -153,99 +173,52 @@ def _sheets(content: bytes, file: StoredFile, wanted: str | Sequence[str] | None
             raise SourceNotFoundError(file.where, f"no sheet is visible; hidden: {list(kinds)}.", "say hidden=True to read those.")
         return chosen
     names = [wanted] if isinstance(wanted, str) else list(wanted)
+    if not names or len(set(names)) < len(names):
+        raise ConfigurationError(file.where, f"the sheets {names} are none, or some twice.", "name each sheet once, or None for all.")
     missing = [name for name in names if name not in kinds]
     if missing:
         raise SourceNotFoundError(
             file.where, f"there is no sheet {missing[0]!r}; present: {list(kinds)}.", "correct the name of the sheet."
         )
+    charts = [name for name in names if name not in worksheets]
+    if charts:
+        raise ConfigurationError(file.where, f"the sheet {charts[0]!r} holds no cells, but a chart or macros.", "name a worksheet.")
     concealed = [name for name in names if not kinds[name]]
     if concealed and not hidden:
         raise ConfigurationError(file.where, f"the sheet {concealed[0]!r} is hidden.", "say hidden=True if it is meant.")
     return names
 
 
-def _content(content: bytes, file: StoredFile, sheet: str) -> _Content:
-    try:
-        with _open(content, file.where) as workbook:
-            found = workbook.get_sheet_by_name(sheet)
-            rows = [[_text(value) for value in row] for row in found.to_python(skip_empty_area=False)]
-            merged = [(*start, *end) for start, end in found.merged_cell_ranges or []]
-    except python_calamine.CalamineError as error:
-        raise SourceFormatError(
-            f"{file.where} sheet {sheet}", f"it cannot be read ({error}).", "save it as .xlsx and deliver it again."
-        ) from error
-    errors, uncalculated = _suspect_cells(content, sheet, file.where)
-    for (row, column), text in errors.items():
-        _widen(rows, row, column)
+def _content(content: bytes, file: StoredFile, sheet: str, most_bytes: int) -> _Content:
+    where = f"{file.where} sheet {sheet}"
+    xml = sheet_xml(content, sheet, where)
+    if xml is not None:
+        refuse_vast(xml, most_bytes, where)
+    with open_workbook(content, file.where) as workbook, _reading(where, "it cannot be read"):
+        found = workbook.get_sheet_by_name(sheet)
+        values = found.to_python(skip_empty_area=False)
+        merged = [(*start, *end) for start, end in found.merged_cell_ranges or []]
+    rows = [[text_of(value) for value in row] for row in values]
+    times = {
+        (number, place)
+        for number, row in enumerate(values, start=1)
+        for place, value in enumerate(row, start=1)
+        if type(value) is datetime.time
+    }
+    texts, uncalculated = corrections(xml, times, where) if xml is not None else ({}, set())
+    _widen(rows, [*texts, *uncalculated])
+    for (row, column), text in texts.items():
         rows[row - 1][column - 1] = text
-    for row, column in uncalculated:
-        _widen(rows, row, column)
     return _Content(rows=rows, merged=merged, uncalculated=uncalculated)
 
 
-def _widen(rows: list[list[str | None]], row: int, column: int) -> None:
+def _widen(rows: list[list[str | None]], places: Sequence[tuple[int, int]]) -> None:
     """calamine ends a sheet at its last value, which a cell without one may lie beyond."""
-    width = max(column, len(rows[0]) if rows else 0)
-    while len(rows) < row:
-        rows.append([])
+    width = max([len(rows[0]) if rows else 0, *(column for _, column in places)])
+    height = max([len(rows), *(row for row, _ in places)])
+    rows.extend([] for _ in range(height - len(rows)))
     for cells in rows:
         cells.extend([None] * (width - len(cells)))
-
-
-def _suspect_cells(content: bytes, sheet: str, where: str) -> tuple[dict[tuple[int, int], str], set[tuple[int, int]]]:
-    """Cells of .xlsx with an error and their text, and cells with a formula without a value."""
-    errors: dict[tuple[int, int], str] = {}
-    uncalculated: set[tuple[int, int]] = set()
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return errors, uncalculated
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            part = _part_of(archive, sheet)
-            if part is None or not _SUSPECT.search(archive.read(part)):
-                return errors, uncalculated
-            with archive.open(part) as opened:
-                for _, element in ElementTree.iterparse(opened):
-                    kind = element.tag.rpartition("}")[2]
-                    if kind == "c":
-                        place, children = element.get("r"), {child.tag.rpartition("}")[2]: child for child in element}
-                        if place and element.get("t") == "e":
-                            errors[_place(place)] = (children["v"].text if "v" in children else None) or "#N/A"
-                        elif place and "f" in children and "v" not in children and "is" not in children:
-                            uncalculated.add(_place(place))
-                    elif kind == "row":
-                        element.clear()
-    except Exception as error:  # a broken XML raises one of many kinds
-        raise SourceFormatError(
-            where, f"the formulas of sheet {sheet!r} cannot be read ({error}).", "save it as .xlsx and deliver it again."
-        ) from error
-    return errors, uncalculated
-
-
-def _part_of(archive: zipfile.ZipFile, sheet: str) -> str | None:
-    """The file of a sheet inside .xlsx; None where there is none, as in .ods."""
-    if "xl/workbook.xml" not in archive.namelist():
-        return None
-    workbook = ElementTree.fromstring(archive.read("xl/workbook.xml"))
-    relation = next((e.get(_RELATION) for e in workbook.iter() if e.tag.endswith("}sheet") and e.get("name") == sheet), None)
-    relations = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
-    target = next((e.get("Target") for e in relations if e.get("Id") == relation), None)
-    if target is None:
-        return None
-    part = str(target).lstrip("/") if str(target).startswith("/") else f"xl/{target}"
-    return part if part in archive.namelist() else None
-
-
-def _place(reference: str) -> tuple[int, int]:
-    """Row and column of "B3", counted from 1."""
-    letters = reference.rstrip("0123456789")
-    return int(reference[len(letters) :]), _column(letters)
-
-
-def _column(letters: str) -> int:
-    number = 0
-    for letter in letters.replace("$", ""):
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number
 
 
 # -- one sheet ----------------------------------------------------------------------------------------------------------
@@ -271,8 +244,9 @@ def _read_sheet(content: _Content, file: StoredFile, sheet: str, layout: Layout)
             "correct footer_starts_with, or leave it out.",
         )
     data = {number: cells for number, cells in rows.items() if footer is None or number < footer}
+    beyond = {row for row, column in content.uncalculated if left + len(names) <= column <= right}
     for number, cells in data.items():
-        if any(cell is not None for cell in cells[len(names) :]):
+        if number in beyond or any(cell is not None for cell in cells[len(names) :]):
             raise SourceFormatError(
                 where, f"row {number} has a value beyond the named columns {names}.", "correct header_rows, or say which cells count."
             )
@@ -301,21 +275,17 @@ def _uncalculated_rows(
 ) -> list[tuple[int, UnreadableRow]]:
     """Rows with a formula without a value, by number."""
     found = []
+    columns: dict[int, list[int]] = {}
+    for row, column in sorted(content.uncalculated):
+        if left <= column < left + width:
+            columns.setdefault(row, []).append(column)
     for number, cells in data.items():
-        places = [column for row, column in sorted(content.uncalculated) if row == number and left <= column < left + width]
+        places = columns.get(number)
         if places:
-            says = f"a formula that was never calculated in {', '.join(f'{_letters(column)}{number}' for column in places)}"
+            says = f"a formula that was never calculated in {', '.join(f'{column_letters(column)}{number}' for column in places)}"
             raw = json.dumps(list(cells), ensure_ascii=False)
             found.append((number, UnreadableRow(position=f"{name} row {number}", raw=raw, rule="uncalculated_formula", says=says)))
     return found
-
-
-def _letters(column: int) -> str:
-    letters = ""
-    while column:
-        column, rest = divmod(column - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
 
 
 def _area(cells: str | None, content: _Content, where: str) -> tuple[int, int, int, int]:
@@ -326,7 +296,7 @@ def _area(cells: str | None, content: _Content, where: str) -> tuple[int, int, i
     found = _CELLS.fullmatch(cells.upper().replace("$", ""))
     if found is None or found[3] is None:
         raise ConfigurationError(where, f"{cells!r} is no range of cells.", "write it like B3:F200, or B3:F down to the end.")
-    left, top, right = _column(found[1]), int(found[2]), _column(found[3])
+    left, top, right = column_number(found[1]), int(found[2]), column_number(found[3])
     bottom = int(found[4]) if found[4] else height
     if left > right or top > max(bottom, 1) or left > width:
         raise ConfigurationError(where, f"{cells!r} holds no cells of a sheet of {height} rows and {width} columns.", "correct the range.")
@@ -366,12 +336,13 @@ def _footer(rows: Mapping[int, Sequence[str | None]], starts_with: str | None) -
     return next((number for number, cells in rows.items() if (next(filter(None, cells), None) or "").startswith(starts_with)), None)
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """A cell as text; None for an empty one."""
     if value is None or value == "":
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:  # beyond, its last digits are made up
         return str(int(value))
     if isinstance(value, datetime.timedelta):
         return _duration(value)
@@ -389,4 +360,4 @@ def _duration(value: datetime.timedelta) -> str:
     return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}"
 
 
-__all__ = ["ExcelResource", "Layout"]
+__all__ = ["ExcelResource", "Layout", "open_workbook", "text_of"]

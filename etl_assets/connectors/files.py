@@ -6,8 +6,10 @@ with their line and text. `only="new"` leaves out files whose content was loaded
 Not here: where files lie (`storage.py`), Excel (`excel.py`), conversion to types (contracts do that).
 """
 
+import contextlib
 import itertools
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, Literal
 
@@ -23,15 +25,16 @@ from etl_assets.connectors.csv_text import CsvFormat, one_header, read_csv_text
 from etl_assets.connectors.encoding import open_text
 from etl_assets.connectors.records import flatten, frame_of_text, parse_json, parse_json_lines, refuse_reserved, select_records
 from etl_assets.connectors.retrying import FILE_RETRY, Retry
-from etl_assets.connectors.storage import Storage, StoredFile
-from etl_assets.errors import SourceFormatError
+from etl_assets.connectors.storage import Storage, StoredFile, digest_of
+from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT, arrow_to_frame, in_tables
 
 logger = logging.getLogger(__name__)
 
 Only = Literal["all", "new", "new_or_changed"]
 HASH = "sha256 "
-_TABS = (".tsv", ".tab")
+_ROWS = 50_000  # text is made into columns so many rows at a time, which takes less memory than all at once
+_TABS = re.compile(r"\.(tsv|tab)(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE)
 
 
 class FilesResource(dg.ConfigurableResource["FilesResource"]):
@@ -41,7 +44,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
     )
     storage_options: dict[str, str] = Field(
-        default={}, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
+        default={}, repr=False, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
     )
     file_bytes: int = Field(default=16 * 2**30, description="Largest file, packed and unpacked.")
     retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
@@ -60,7 +63,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
 
         Args:
             path: File below `base_folder`, or a glob such as "orders/*.csv"; each with a header line, all with the same columns.
-            delimiter: One character between fields; None for a tab in .tsv and .tab files, else a comma.
+            delimiter: One character between fields; None for a tab in files named .tsv or .tab, packed or not, else a comma.
             quote: Character around fields; None when quotes are characters like others.
             encoding: Strict; None for what the byte order mark says, else UTF-8; "guess" to guess, which is said in the log.
             null_markers: Exact field texts that mean NULL.
@@ -79,8 +82,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             SourceFormatError: Wrong encoding, no header, an empty, repeated or reserved name, files of different columns; and outside
                 an asset, a record that cannot be read.
         """
-        batches = self._csv(path, delimiter, quote, encoding, null_markers, only, None)
-        return _concatenated(batches)
+        return _concatenated(self._csv(path, delimiter, quote, encoding, null_markers, only, _ROWS))
 
     def read_csv_batches(
         self,
@@ -91,9 +93,10 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         encoding: str | None = None,
         null_markers: Sequence[str] = ("",),
         only: Only = "all",
-        rows: int = 50_000,
+        rows: int = _ROWS,
     ) -> Iterator[pd.DataFrame]:
         """The rows that `read_csv` returns, in frames of at most `rows`; memory does not grow with the files."""
+        _refuse_no_rows(rows)
         return self._csv(path, delimiter, quote, encoding, null_markers, only, rows)
 
     def read_json(
@@ -136,12 +139,13 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         Blank lines are nothing; a line that is no object goes to the quarantine. Positions are "events.jsonl line 17". Otherwise as
         `read_json`.
         """
-        return _concatenated(self._json_lines(path, encoding, flatten, only, None))
+        return _concatenated(self._json_lines(path, encoding, flatten, only, _ROWS))
 
     def read_json_lines_batches(
-        self, path: str, *, encoding: str | None = None, flatten: str | None = None, only: Only = "all", rows: int = 50_000
+        self, path: str, *, encoding: str | None = None, flatten: str | None = None, only: Only = "all", rows: int = _ROWS
     ) -> Iterator[pd.DataFrame]:
         """What `read_json_lines` returns, in frames of at most `rows`; a frame has the keys of its own rows."""
+        _refuse_no_rows(rows)
         return self._json_lines(path, encoding, flatten, only, rows)
 
     def read_parquet(self, path: str, *, columns: Sequence[str] | None = None, only: Only = "all") -> pd.DataFrame:
@@ -162,9 +166,10 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         return _concatenated(self._parquet(path, columns, only, None))
 
     def read_parquet_batches(
-        self, path: str, *, columns: Sequence[str] | None = None, only: Only = "all", rows: int = 50_000
+        self, path: str, *, columns: Sequence[str] | None = None, only: Only = "all", rows: int = _ROWS
     ) -> Iterator[pd.DataFrame]:
         """The rows that `read_parquet` returns, in frames of at most `rows`."""
+        _refuse_no_rows(rows)
         return self._parquet(path, columns, only, rows)
 
     # -- formats ----------------------------------------------------------------------------------------------------
@@ -177,13 +182,17 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         encoding: str | None,
         null_markers: Sequence[str],
         only: Only,
-        rows: int | None,
+        rows: int,
     ) -> Iterator[pd.DataFrame]:
         headers: list[tuple[str, tuple[str, ...]]] = []
-        default = "\t" if any(suffix in path.lower() for suffix in _TABS) else ","
-        format_ = CsvFormat(delimiter=delimiter if delimiter is not None else default, quote=quote, null_markers=tuple(null_markers))
+        _refuse_text("null_markers", null_markers)
+        commas, tabs = (
+            CsvFormat(delimiter=default if delimiter is None else delimiter, quote=quote, null_markers=tuple(null_markers))
+            for default in (",", "\t")
+        )
 
         def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
+            format_ = tabs if _TABS.search(file.name) else commas
             with open_text(opened, encoding, where=file.where) as (text, known):
                 for batch in read_csv_text(text, format_, name=file.name, rows=rows):
                     if not headers or headers[-1][0] != file.name:
@@ -194,31 +203,33 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
 
         return self._each(path, only, read)
 
-    def _json_lines(self, path: str, encoding: str | None, flatten: str | None, only: Only, rows: int | None) -> Iterator[pd.DataFrame]:
+    def _json_lines(self, path: str, encoding: str | None, flatten: str | None, only: Only, rows: int) -> Iterator[pd.DataFrame]:
         def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
             with open_text(opened, encoding, where=file.where) as (text, known):
                 lines = enumerate(text, start=1)
                 while taken := list(itertools.islice(lines, rows)):
-                    found, numbers, broken = parse_json_lines(taken, where=file.name)
-                    positions = [f"{file.name} line {number}" for number in numbers]
-                    yield frame_of_text(_flattened(found, positions, flatten), positions), broken, known
+                    found, numbers, broken = parse_json_lines(taken, where=file.name, separator=flatten)
+                    yield frame_of_text(found, [f"{file.name} line {number}" for number in numbers]), broken, known
 
         return self._each(path, only, read)
 
     def _parquet(self, path: str, columns: Sequence[str] | None, only: Only, rows: int | None) -> Iterator[pd.DataFrame]:
+        _refuse_text("columns", columns)
+        known: dict[str, tuple[str, pa.DataType]] = {}
+
         def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
             try:
-                parquet = pyarrow.parquet.ParquetFile(opened)
-                names = list(columns) if columns is not None else parquet.schema_arrow.names
-                missing = [name for name in names if name not in parquet.schema_arrow.names]
-                if missing:
-                    raise SourceFormatError(
-                        file.where, f"it has no columns {missing}; present: {parquet.schema_arrow.names}.", "correct `columns`."
-                    )
-                refuse_reserved(names, file.where)
-                # 10,000 rows at a time keep memory low; in_tables makes frames of the size that was asked for.
+                # Buffered beforehand, the whole file, or a whole row group, would lie in memory.
+                parquet = pyarrow.parquet.ParquetFile(opened, pre_buffer=False, buffer_size=2**20)
+                present = parquet.schema_arrow
+                names = _names(present, columns, file.where)
+                _one_schema(known, file.name, [present.field(name) for name in names])
+                names = list(known)
                 batches = parquet.iter_batches(batch_size=min(rows or 65_536, 65_536), columns=names)
-                tables = in_tables(batches, rows) if rows is not None else iter([pa.Table.from_batches(batches, _schema(parquet, names))])
+                if rows is not None and parquet.metadata.num_rows:
+                    tables = in_tables(batches, rows)
+                else:
+                    tables = iter([pa.Table.from_batches(batches, pa.schema([present.field(name) for name in names]))])
                 start = 1
                 for table in tables:
                     frame = arrow_to_frame(table)
@@ -227,10 +238,9 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
                     )
                     start += len(frame)
                     yield frame, [], f"{parquet.metadata.num_rows} rows in {parquet.metadata.num_row_groups} row groups"
-            except (pa.ArrowException, OSError) as error:
-                raise SourceFormatError(
-                    file.where, f"this is no readable Parquet file ({str(error).splitlines()[0]}).", "have it delivered again."
-                ) from error
+            except (pa.ArrowException, OSError, UnicodeError) as error:
+                said = next(iter(str(error).splitlines()), type(error).__name__)
+                raise SourceFormatError(file.where, f"this is no readable Parquet file ({said}).", "have it delivered again.") from error
 
         return self._each(path, only, read, packed=True)
 
@@ -245,18 +255,18 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         """The frames of each file that is to be read, and what the account needs to know of it; at least one frame."""
         storage = Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
         none = True
-        for file, digest in files_to_read(storage, path, only):
+        for file, stored, digest in files_to_read(storage, path, only):
             count = 0
             notes = ""
-            with storage.open(file) if packed else storage.unpacked(file) as opened:
+            with contextlib.nullcontext(stored) if packed else storage.unpack(stored, file) as opened:
                 for frame, broken, found_out in read(file, opened):
+                    if "(a guess)" in found_out and not notes:
+                        logger.warning("%s: the encoding is %s", file.where, found_out.partition(",")[0])
                     notes = found_out
                     record_unreadable(broken)
                     count += len(frame) + len(broken)
                     none = False
                     yield frame
-            if "(a guess)" in notes:
-                logger.warning("%s: the encoding is %s", file.where, notes.partition(",")[0])
             record_read(file.where, count, notes=notes)
             if digest is not None:
                 record_watermark(f"{HASH}{digest}", file.name)
@@ -264,33 +274,92 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             yield frame_of_text([], [])
 
 
-def files_to_read(storage: Storage, path: str, only: Only) -> Iterator[tuple[StoredFile, str | None]]:
-    """The files that a path names and that are to be read, each with its hash where hashes count.
+def files_to_read(storage: Storage, path: str, only: Only) -> Iterator[tuple[StoredFile, BinaryIO, str | None]]:
+    """The files that a path names and that are to be read, each open at its start, and with its hash where hashes count.
 
     Raises:
         SourceFormatError: A file that was loaded has changed, and `only` is "new".
     """
     if only == "all":
-        yield from ((file, None) for file in storage.find(path))
+        for file in storage.find(path):
+            with storage.open(file) as opened:
+                yield file, opened, None
         return
     loaded = {source.removeprefix(HASH): str(name) for source, name in committed_watermarks().items() if source.startswith(HASH)}
     seen: set[str] = set()
     for file in storage.find(path, may_be_none=True):
-        digest = storage.digest(file)
-        if digest in loaded or digest in seen:
-            logger.info("%s: left out, its content was loaded as %s", file.where, loaded.get(digest, "another file of this read"))
-            continue
-        if only == "new" and file.name in loaded.values():
+        # Hashed and read while it is open, so that a file that is replaced meanwhile cannot be loaded under the other one's hash.
+        with storage.open(file) as opened:
+            digest = digest_of(opened, file.where)
+            if digest in loaded or digest in seen:
+                logger.info("%s: left out, its content was loaded as %s", file.where, loaded.get(digest, "another file of this read"))
+                continue
+            if only == "new" and file.name in loaded.values():
+                raise SourceFormatError(
+                    file.where, "the file has changed since it was loaded.",
+                    'deliver changes under a new name, or say only="new_or_changed" and merge the rows by their key.',
+                )  # fmt: skip
+            seen.add(digest)
+            yield file, opened, digest
+
+
+def _refuse_text(option: str, given: Sequence[str] | None) -> None:
+    """A text is a sequence of its letters."""
+    if isinstance(given, str):
+        raise ConfigurationError(option, f"{given!r} is one text, not several.", f"write [{given!r}].")
+
+
+def _refuse_no_rows(rows: int) -> None:
+    if rows < 1:
+        raise ConfigurationError("rows", f"a batch has at least 1 row; given: {rows!r}.", "correct it.")
+
+
+def _names(present: pa.Schema, columns: Sequence[str] | None, where: str) -> list[str]:
+    """The columns to read."""
+    names = list(columns) if columns is not None else list(present.names)
+    missing = [name for name in names if name not in present.names]
+    if missing:
+        raise SourceFormatError(where, f"it has no columns {missing}; present: {present.names}.", "correct `columns`.")
+    repeated = sorted({name for name in names if names.count(name) > 1 or present.names.count(name) > 1})
+    if repeated:
+        raise SourceFormatError(where, f"the columns {repeated} are named more than once.", "name each column once.")
+    refuse_reserved(names, where)
+    return names
+
+
+def _one_schema(known: dict[str, tuple[str, pa.DataType]], name: str, fields: Sequence[pa.Field]) -> None:
+    """Refuse a file whose columns differ from the known ones, or whose types do so that one column could not hold both exactly.
+
+    Args:
+        known: File and type of each column of the files before; this file is added.
+        name: Of the file.
+        fields: Its columns.
+
+    Raises:
+        SourceFormatError: The message names the other file, and how they differ.
+    """
+    if known:
+        one_header([(next(iter(known.values()))[0], tuple(known)), (name, tuple(field.name for field in fields))])
+    for field in fields:
+        other, type_ = known.setdefault(field.name, (name, field.type))
+        if pa.types.is_null(type_):
+            known[field.name] = (name, field.type)
+        elif not pa.types.is_null(field.type) and _kind(field.type) != _kind(type_):
             raise SourceFormatError(
-                file.where, "the file has changed since it was loaded.",
-                'deliver changes under a new name, or say only="new_or_changed" and merge the rows by their key.',
-            )  # fmt: skip
-        seen.add(digest)
-        yield file, digest
+                name, f"its column {field.name!r} is {field.type}, that of {other} is {type_}.", "read such files apart."
+            )
 
 
-def _schema(parquet: Any, names: Sequence[str]) -> pa.Schema:
-    return pa.schema([parquet.schema_arrow.field(name) for name in names])
+def _kind(type_: pa.DataType) -> str:
+    """Types of one kind become one column of pandas exactly."""
+    type_ = type_.value_type if pa.types.is_dictionary(type_) else type_
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return "text"
+    if pa.types.is_integer(type_) and type_ != pa.uint64():
+        return "integer"
+    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+        return "float" if pa.types.is_floating(type_) else "decimal"
+    return str(type_)
 
 
 def _flattened(found: Any, positions: Sequence[str], separator: str | None) -> Any:

@@ -5,7 +5,9 @@ JSON comes from.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import jmespath
@@ -18,9 +20,34 @@ from etl_assets.frames import TEXT
 
 
 class _Number(str):
-    """A JSON number as it was written."""
+    """A JSON number as it was written; beside a number it counts as one, so that a JMESPath filter finds it."""
 
     __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self._compared(operator.eq, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self._compared(operator.eq, other)
+
+    def __lt__(self, other: Any) -> bool:
+        return self._compared(operator.lt, other)
+
+    def __le__(self, other: Any) -> bool:
+        return self._compared(operator.le, other)
+
+    def __gt__(self, other: Any) -> bool:
+        return self._compared(operator.gt, other)
+
+    def __ge__(self, other: Any) -> bool:
+        return self._compared(operator.ge, other)
+
+    def _compared(self, compare: Callable[[Any, Any], bool], other: Any) -> bool:
+        if isinstance(other, bool) or not isinstance(other, _Number | int | float):
+            return compare(str(self), other)
+        one, two = Decimal(self), Decimal(str(other))
+        return compare(one, two) if not (one.is_nan() or two.is_nan()) else False
 
 
 def parse_json(text: str | bytes, *, where: str) -> Any:
@@ -53,7 +80,7 @@ def select(document: Any, path: str) -> Any:
     """
     try:
         return jmespath.search(path, document)
-    except jmespath.exceptions.JMESPathError as error:
+    except (jmespath.exceptions.JMESPathError, TypeError, ArithmeticError) as error:  # such as a text compared with a number
         said = str(error).splitlines()[0]
         raise ConfigurationError(
             f"path {path!r}", f"this is no JMESPath expression ({said}).", 'correct it; odd names are quoted: "next-url".'
@@ -69,32 +96,41 @@ def select_records(document: Any, path: str | None, *, where: str) -> list[Mappi
     """
     found = document if path is None else select(document, path)
     if path is not None and found is None:
-        present = sorted(document) if isinstance(document, Mapping) else f"a {type(document).__name__}"
+        present = sorted(document) if isinstance(document, Mapping) else f"a {_kind(document)}"
         raise SourceFormatError(where, f"there is nothing at {path!r}; present: {present}.", "name where the records are.")
     if not isinstance(found, list) or not all(isinstance(item, Mapping) for item in found):
-        kind = "a list whose items are not all objects" if isinstance(found, list) else f"a {type(found).__name__}"
+        kind = "a list whose items are not all objects" if isinstance(found, list) else f"a {_kind(found)}"
         raise SourceFormatError(where, f"a list of objects is needed, found {kind}.", "name where the records are.")
     return found
 
 
-def parse_json_lines(lines: Iterable[tuple[int, str]], *, where: str) -> tuple[list[Mapping[str, Any]], list[int], list[UnreadableRow]]:
+def _kind(value: Any) -> str:
+    return "number" if isinstance(value, _Number) else type(value).__name__
+
+
+def parse_json_lines(
+    lines: Iterable[tuple[int, str]], *, where: str, separator: str | None = None
+) -> tuple[list[Mapping[str, Any]], list[int], list[UnreadableRow]]:
     """Objects of JSON lines, the number of the line of each, and the lines that hold none; blank lines are nothing.
 
     Args:
         lines: Number and text of each line.
         where: Name of the source, for positions.
+        separator: Flatten each object with it; None leaves them as they are.
     """
     found: list[Mapping[str, Any]] = []
     numbers: list[int] = []
     broken: list[UnreadableRow] = []
     for number, line in lines:
-        if not line.strip():
+        if not line.strip(" \t\r\n"):
             continue
         place = f"{where} line {number}"
         try:
             record = parse_json(line, where=place)
             if not isinstance(record, Mapping):
-                raise SourceFormatError(place, f"this is a {type(record).__name__}, not an object.", "")
+                raise SourceFormatError(place, f"this is a {_kind(record)}, not an object.", "")
+            if separator is not None:
+                record = flatten(record, separator, where=place)
             _row(record, place)
         except SourceFormatError as error:
             broken.append(UnreadableRow(position=place, raw=line.rstrip("\r\n"), rule="json", says=error.cause.rstrip(".")))
@@ -108,7 +144,7 @@ def flatten(record: Mapping[str, Any], separator: str, *, where: str) -> dict[st
     """The record with nested objects as columns of their own, named by their path; lists and empty objects stay values.
 
     Raises:
-        SourceFormatError: Two paths give the same name.
+        SourceFormatError: Two paths give the same name, or a value is nested too deeply.
     """
     flat: dict[str, Any] = {}
 
@@ -121,8 +157,11 @@ def flatten(record: Mapping[str, Any], separator: str, *, where: str) -> dict[st
             raise SourceFormatError(where, f"two nested values are both named {prefix!r}.", "choose another separator, or do not flatten.")
         flat[prefix] = value
 
-    for name, value in record.items():
-        add(name, value)
+    try:
+        for name, value in record.items():
+            add(name, value)
+    except RecursionError as error:
+        raise SourceFormatError(where, "a value is nested too deeply.", "have it delivered flatter.") from error
     return flat
 
 

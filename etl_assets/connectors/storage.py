@@ -6,38 +6,31 @@ on, so that the unit of retry is a file. Compressed files are unpacked by what t
 Not here: what the bytes mean (`files.py`, `excel.py`).
 """
 
-import bz2
 import contextlib
-import gzip
+import fnmatch
 import hashlib
 import io
-import lzma
+import os
+import posixpath
 import re
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, cast
 
 import fsspec
-import pyarrow as pa
 
+from etl_assets.connectors.unpacking import MOST_RATIO, PIECE_BYTES, RATIO_FROM_BYTES, broken, unpack, unreadable
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
-from etl_assets.postgres.connection import redact_url
 from etl_assets.retry import RetryPolicy
 
 _SPOOL_BYTES = 64 * 2**20
-_PIECE_BYTES = 2**20
-_MOST_RATIO = 500
-_RATIO_FROM_BYTES = 64 * 2**20
 _MOST_ENTRIES = 10_000
-_ZIP: Final = b"PK\x03\x04"
-_MAGIC: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", _ZIP)
+_LOST_CONNECTION = re.compile(r"connect|timeout|ssh|incompleteread|payload|streaming|protocol", re.IGNORECASE)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp"}
 _GLOB = re.compile(r"[*?\[]")
-_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +63,8 @@ class Storage:
         self._policy = policy
         self._remote: Any = None
         if re.match(r"^[A-Za-z][A-Za-z0-9+.-]+://", base_folder) and not base_folder.startswith("file://"):
-            self._shown = redact_url(base_folder).rstrip("/")
+            # User, password and parameters of an address may be secrets.
+            self._shown = re.sub(r"(?<=://)[^/?#]*@|[?#].*", "", base_folder).rstrip("/")
             self._remote, self._root = self._connect(base_folder, options)
         else:
             self._base = Path(base_folder.removeprefix("file://"))
@@ -88,8 +82,9 @@ class Storage:
         found = self._find_remote(path, glob) if self._remote is not None else self._find_local(path, glob)
         if not found and not (glob and may_be_none):
             cause = "no file has such a name" if glob else "there is no such file"
+            written = " (in a name, [ is written [[])" if "[" in path else ""
             raise SourceNotFoundError(
-                f"{self._shown}/{path}", f"{cause}; present: {self._present(path)}.", "correct the path, or deliver the file."
+                f"{self._shown}/{path}", f"{cause}; present: {self._present(path)}.", f"correct the path{written}, or deliver the file."
             )
         return found
 
@@ -106,7 +101,7 @@ class Storage:
             try:
                 opened: BinaryIO = Path(file.location).open("rb")  # noqa: SIM115 - closed below
             except OSError as error:
-                raise _unreadable(file.where, error) from error
+                raise unreadable(file.where, error) from error
         else:
             opened = self._policy.call(lambda: self._copy(file), doing=f"reading {file.where}")
         with opened:
@@ -115,31 +110,22 @@ class Storage:
             self._refuse_large(size, file.where)
             yield opened
 
-    def digest(self, file: StoredFile) -> str:
-        """SHA-256 of the bytes as stored, in hexadecimal; errors as `open`."""
-        with self.open(file) as opened:
-            try:
-                return hashlib.file_digest(cast("Any", opened), "sha256").hexdigest()
-            except OSError as error:
-                raise _unreadable(file.where, error) from error
-
     @contextlib.contextmanager
     def unpacked(self, file: StoredFile) -> Iterator[BinaryIO]:
-        """The bytes of a file, unpacked where it is gzip, bzip2, xz, zstd, or a zip archive of one file; read to the end once.
+        """The bytes of a file, as `unpack` gives them; errors as `open` and `unpack`."""
+        with self.open(file) as opened, self.unpack(opened, file) as plain:
+            yield plain
+
+    @contextlib.contextmanager
+    def unpack(self, opened: BinaryIO, file: StoredFile) -> Iterator[BinaryIO]:
+        """The bytes of an open file, unpacked where it is gzip, bzip2, xz, zstd, or a zip archive of one file; read to the end once.
 
         Raises:
             SourceFormatError: It cannot be unpacked, or an archive holds several files; while reading: it grows beyond what is allowed.
+            SourceNotFoundError: While reading: a fault of the disk.
         """
-        with self.open(file) as opened:
-            packed = opened.seek(0, io.SEEK_END)
-            opened.seek(0)
-            try:
-                plain = _unpack(opened, file.where)
-            except _BROKEN as error:
-                raise _broken(file.where, error) from error
-            with contextlib.closing(plain):
-                capped = _Capped(plain, packed, self._most_bytes, file.where, checks_ratio=plain is not opened)
-                yield cast("BinaryIO", io.BufferedReader(capped, _PIECE_BYTES))
+        with unpack(opened, most_bytes=self._most_bytes, where=file.where) as plain:
+            yield plain
 
     # -- local ------------------------------------------------------------------------------------------------------
 
@@ -152,11 +138,11 @@ class Storage:
                 return [_local(base, file, path)] if file.is_file() else []
             self._refuse_outside(not path.startswith("/") and ".." not in PurePosixPath(path).parts, path)
             found = []
-            for named in sorted(base.glob(path)):
-                file = named.resolve()
-                self._refuse_outside(file.is_relative_to(base), str(named.relative_to(base)))
+            for name in sorted({str(named.relative_to(base)) for named in base.glob(path)}):
+                file = (base / name).resolve()
+                self._refuse_outside(file.is_relative_to(base), name)
                 if file.is_file():
-                    found.append(_local(base, file, str(named.relative_to(base))))
+                    found.append(_local(base, file, name))
             return found
         except (OSError, RuntimeError, ValueError, NotImplementedError) as error:  # forbidden or too long, a circle of links, NUL
             reason = getattr(error, "strerror", None) or error
@@ -195,30 +181,63 @@ class Storage:
             raise ConfigurationError(self._shown, f"files at {scheme}:// need another package.", f"{install}.") from error
         except (ValueError, TypeError) as error:
             raise ConfigurationError(
-                self._shown, f"the address or its options cannot be used ({type(error).__name__}).", "correct base_folder."
-            ) from error
+                self._shown,
+                f"the address or its options cannot be used ({type(error).__name__}).",
+                "correct base_folder and storage_options.",
+            ) from None  # it may quote them
         except Exception as error:
-            raise self._unavailable(self._shown, error) from error
+            raise self._unavailable(self._shown, error) from None
         return remote, str(root).rstrip("/")
 
     def _joined(self, path: str) -> str:
         return self._root if path in ("", ".") else f"{self._root}/{path}"
 
     def _find_remote(self, path: str, glob: bool) -> list[StoredFile]:
-        parts = PurePosixPath(path).parts
-        self._refuse_outside(not path.startswith("/") and ".." not in parts and "://" not in path, path)
+        self._refuse_outside(not path.startswith("/") and ".." not in PurePosixPath(path).parts and "://" not in path, path)
 
         def find() -> list[str]:
+            # Not its `isfile` and `glob`: they take a store that does not answer for one without such a file.
             try:
                 self._remote.invalidate_cache()
                 if glob:
-                    return sorted(str(name) for name in self._remote.glob(self._joined(path)) if self._remote.isfile(name))
-                return [self._joined(path)] if self._remote.isfile(self._joined(path)) else []
+                    return sorted(set(self._matching(self._root, PurePosixPath(path).parts)))
+                location = self._joined(path)
+                return [location] if self._remote.info(location)["type"] == "file" else []
+            except (FileNotFoundError, NotADirectoryError):
+                return []
             except Exception as error:
-                raise self._unavailable(f"{self._shown}/{path}", error) from error
+                raise self._unavailable(f"{self._shown}/{path}", error) from None
 
         found = self._policy.call(find, doing=f"listing {self._shown}/{path}")
         return [self._stored(location) for location in found]
+
+    def _matching(self, folder: str, parts: tuple[str, ...]) -> Iterator[str]:
+        """Files below a folder whose names match the parts of a glob, as pathlib matches them."""
+        first, rest = parts[0], parts[1:]
+        if rest and not _GLOB.search(first):
+            yield from self._matching(f"{folder}/{first}", rest)
+            return
+        if first == "**" and rest:
+            yield from self._matching(folder, rest)
+        for location, kind in self._listed(folder):
+            if first == "**":
+                if kind == "directory" and rest:
+                    yield from self._matching(location, parts)
+            elif fnmatch.fnmatchcase(posixpath.basename(location), first):
+                if rest and kind == "directory":
+                    yield from self._matching(location, rest)
+                elif not rest and kind == "file":
+                    yield location
+
+    def _listed(self, folder: str) -> list[tuple[str, str]]:
+        """Location and kind of what lies in a folder; none where there is no folder."""
+        try:
+            entries = self._remote.ls(folder, detail=True)
+        except FileNotFoundError:
+            return []
+        found = [(str(entry["name"]).rstrip("/"), str(entry["type"])) for entry in entries]
+        # A web page lists links to anywhere, a bucket the folder itself.
+        return [(name, kind) for name, kind in found if posixpath.dirname(name).strip("/") == folder.strip("/")]
 
     def _stored(self, location: str) -> StoredFile:
         root = self._root.lstrip("/")
@@ -230,26 +249,35 @@ class Storage:
         try:
             size = 0
             with self._remote.open(file.location, "rb") as source:
-                while piece := source.read(_PIECE_BYTES):
+                while piece := source.read(PIECE_BYTES):
                     size += len(piece)
                     self._refuse_large(size, file.where)
                     copied.write(piece)
+                promised = getattr(source, "size", None)
+            if isinstance(promised, int) and size < promised:
+                raise SourceUnavailableError(file.where, f"only {size} of {promised} bytes arrived.", "try again.")
         except EtlError:
             copied.close()
             raise
         except Exception as error:
             copied.close()
-            raise self._unavailable(file.where, error) from error
+            raise self._unavailable(file.where, error) from None
         return cast("BinaryIO", copied)
 
     def _unavailable(self, where: str, error: Exception) -> EtlError:
-        """Errors of a store: each library has its own classes, those of the system tell the rest."""
+        """Errors of a store: each library has its own classes, those of the system tell the rest.
+
+        Its words may quote addresses with keys, so only its kind is told, and it is raised `from None`.
+        """
         kind = type(error).__name__
+        kinds = " ".join(class_.__name__ for class_ in type(error).__mro__)
         if isinstance(error, FileNotFoundError):
             return SourceNotFoundError(where, "there is no such file.", "correct the path.")
-        if isinstance(error, PermissionError) or "Credential" in kind or "Authentication" in kind:
+        if isinstance(error, PermissionError) or "Credential" in kinds or "Authentication" in kinds:
             return ConfigurationError(where, f"the store refused access ({kind}).", "check keys and rights of storage_options.")
-        if isinstance(error, OSError) or "Connect" in kind or "Timeout" in kind or "SSH" in kind:
+        if isinstance(error, IsADirectoryError | NotADirectoryError):
+            return SourceNotFoundError(where, "there is no such file, but a folder.", "correct the path.")
+        if isinstance(error, OSError) or _LOST_CONNECTION.search(kinds):
             return SourceUnavailableError(where, f"the store does not answer ({kind}).", "check that it is reachable.")
         return SourceNotFoundError(where, f"the file cannot be read ({kind}).", "check the address and storage_options.")
 
@@ -259,74 +287,24 @@ class Storage:
 
 
 def _local(base: Path, file: Path, path: str) -> StoredFile:
-    return StoredFile(name=str(PurePosixPath(path)), where=str(file), location=str(file))
+    # One file has one name, however its path was written: positions and hashes go by it.
+    named = Path(os.path.normpath(base / path))
+    name = (named if named.is_relative_to(base) else file).relative_to(base)
+    return StoredFile(name=name.as_posix(), where=str(file), location=str(file))
 
 
-def _unreadable(where: str, error: OSError) -> EtlError:
-    return SourceNotFoundError(
-        where, f"the file cannot be read ({error.strerror or error}).", "give this user read permission, or deliver it again."
-    )
+def digest_of(opened: BinaryIO, where: str) -> str:
+    """SHA-256 of an open file from its start, in hexadecimal; the file is at its start again.
 
-
-def _broken(where: str, error: Exception) -> EtlError:
-    return SourceFormatError(where, f"the compressed file cannot be unpacked ({error}).", "deliver it again.")
-
-
-def _unpack(opened: BinaryIO, where: str) -> Any:
-    start = opened.read(6)
+    Raises:
+        SourceNotFoundError: A fault of the disk.
+    """
+    try:
+        digest = hashlib.file_digest(cast("Any", opened), "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(where, error) from error
     opened.seek(0)
-    magic = next((magic for magic in _MAGIC if start.startswith(magic)), None)
-    if magic is None:
-        return opened
-    if magic == _ZIP:
-        archive = zipfile.ZipFile(opened)
-        names = [info for info in archive.infolist() if not info.is_dir()]
-        if len(names) != 1:
-            raise SourceFormatError(
-                where, f"the archive holds {len(names)} files: {[info.filename for info in names[:5]]}.", "deliver one file per archive."
-            )
-        if names[0].flag_bits & 0x1:
-            raise SourceFormatError(where, "the archive is protected by a password.", "deliver it without.")
-        return archive.open(names[0])
-    if magic == b"BZh":
-        return bz2.open(opened)
-    if magic == b"\x1f\x8b":
-        return gzip.open(opened)
-    if magic == b"\xfd7zXZ\x00":
-        return lzma.open(opened)
-    return pa.CompressedInputStream(pa.PythonFile(opened), "zstd")
-
-
-class _Capped(io.RawIOBase):
-    """Bytes of a file while they are unpacked, against the caps; a broken archive is an error of ours."""
-
-    def __init__(self, plain: Any, packed: int, most_bytes: int, where: str, *, checks_ratio: bool) -> None:
-        self._plain = plain
-        self._packed = packed
-        self._most_bytes = most_bytes
-        self._where = where
-        self._checks_ratio = checks_ratio
-        self._count = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            piece = self._plain.read(len(buffer))
-        except _BROKEN as error:
-            raise _broken(self._where, error) from error
-        self._count += len(piece)
-        if self._count > self._most_bytes:
-            raise SourceFormatError(
-                self._where, f"the file is larger than {self._most_bytes} bytes when unpacked.", "raise file_bytes if that is right."
-            )
-        if self._checks_ratio and self._count > _RATIO_FROM_BYTES and self._count > _MOST_RATIO * self._packed:
-            raise SourceFormatError(
-                self._where, f"the file unpacks to more than {_MOST_RATIO} times its size.", "deliver it unpacked if that is right."
-            )
-        buffer[: len(piece)] = piece
-        return len(piece)
+    return digest
 
 
 def refuse_zip_bomb(opened: BinaryIO, most_bytes: int, where: str) -> None:
@@ -342,14 +320,14 @@ def refuse_zip_bomb(opened: BinaryIO, most_bytes: int, where: str) -> None:
     try:
         with zipfile.ZipFile(opened) as archive:
             entries = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise _broken(where, error) from error
+    except Exception as error:  # zipfile raises one of many kinds
+        raise broken(where, error) from error
     total, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
-    if len(entries) > _MOST_ENTRIES or total > most_bytes or (total > _RATIO_FROM_BYTES and total > _MOST_RATIO * max(packed, 1)):
+    if len(entries) > _MOST_ENTRIES or total > most_bytes or (total > RATIO_FROM_BYTES and total > MOST_RATIO * max(packed, 1)):
         raise SourceFormatError(
             where, f"it unpacks to {total} bytes in {len(entries)} entries, from {packed}.", "raise file_bytes if that is right."
         )
     opened.seek(0)
 
 
-__all__ = ["Storage", "StoredFile", "refuse_zip_bomb"]
+__all__ = ["Storage", "StoredFile", "digest_of", "refuse_zip_bomb"]

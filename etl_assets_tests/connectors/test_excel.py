@@ -141,7 +141,10 @@ def test_hidden_title_rows_count(write: Write, tmp_path: Path) -> None:
     workbook = openpyxl.load_workbook(tmp_path / "a.xlsx")
     workbook["Data"].row_dimensions[1].hidden = True
     workbook.save(tmp_path / "a.xlsx")
-    assert excel.read("a.xlsx", sheet="Data", layout=Layout(header_rows=(2,))).to_dict("list") == {"a": ["x"], SOURCE_POSITION: ["a.xlsx Data row 3"]}
+    assert excel.read("a.xlsx", sheet="Data", layout=Layout(header_rows=(2,))).to_dict("list") == {
+        "a": ["x"],
+        SOURCE_POSITION: ["a.xlsx Data row 3"],
+    }
 
 
 def test_empty_rows_are_left_out(write: Write) -> None:

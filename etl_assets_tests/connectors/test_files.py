@@ -1,4 +1,4 @@
-"""CSV and JSON files on disk."""
+"""CSV and JSON files on disk: what arrives, what is refused, and which paths are followed."""
 
 import os
 import re
@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from etl_assets.accounting import SOURCE_POSITION, Read, open_account
 from etl_assets.connectors.files import FilesResource
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError
+from etl_assets_tests.connectors.file_reading import rows_of
 
 
 @pytest.fixture
@@ -31,12 +31,6 @@ def write(tmp_path: Path) -> Callable[..., None]:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
     return write_file
-
-
-def rows_of(frame: pd.DataFrame) -> list[list[str | None]]:
-    """The data cells, with None for NULL."""
-    data = frame.drop(columns=SOURCE_POSITION)
-    return [[None if pd.isna(value) else value for value in row] for row in data.itertuples(index=False)]
 
 
 # -- CSV: what arrives -------------------------------------------------------------------------------------------------
@@ -72,7 +66,7 @@ def test_csv_text_survives(files: FilesResource, write: Callable[..., None], wri
 @pytest.mark.parametrize(
     ("markers", "expected"),
     [
-        ((""), ["NA", "-", ""]),
+        ((), ["NA", "-", ""]),
         (("",), ["NA", "-", None]),
         (("NA",), [None, "-", ""]),
         (("", "NA", "-"), [None, None, None]),
@@ -172,7 +166,8 @@ def test_csv_reports_its_rows(files: FilesResource, write: Callable[..., None], 
     write('a,b\n1,"x\ny"\n\n2,z\n')
     with open_account() as account:
         files.read_csv("a.csv")
-    assert account.reads == [Read(source=str(tmp_path / "a.csv"), rows=2)]
+    notes = "utf-8, delimiter ',', quote '\"'"
+    assert account.reads == [Read(source=str(tmp_path / "a.csv"), rows=2, notes=notes)]
 
 
 # -- CSV: what is refused ----------------------------------------------------------------------------------------------
@@ -185,19 +180,10 @@ def test_csv_reports_its_rows(files: FilesResource, write: Callable[..., None], 
         (b"\xef\xbb\xbf", {}, "no header line"),
         ("\n", {}, "no header line"),
         ("a,b,a\n1,2,3\n", {}, r"repeats \['a'\]"),
-        ("a,b\n1,2\n3\n", {}, "line 3 has 1 fields, the header has 2: '3'"),
-        ("a,b\n1,2\n3,4,5\n", {}, "line 3 has 3 fields, the header has 2: '3,4,5'"),
-        ('a,b\n1,"x\ny"\n3,4,5\n', {}, "line 4 has 3 fields"),
-        ("a,b\n1,2,3\n4,5,6\n", {}, "line 2 has 3 fields, the header has 2"),
-        ("a,b\n1,2,\n4,5,\n", {}, "line 2 has 3 fields, the header has 2"),
-        ("a;b\n1;2,5\n", {}, "line 2 has 2 fields, the header has 1"),
-        ('a,b\n1,"x\n2,y\n', {}, "line 2 is not valid CSV"),
-        ('a,b\n1,"x"y\n', {}, "line 2 is not valid CSV"),
-        ("a,b\n1,é\n".encode("cp1252"), {}, "not utf-8-sig"),
-        ("a,b\n1,2\n".encode("utf-16"), {}, "not utf-8-sig"),
-        ("a,b\n1,é\n", {"encoding": "ascii"}, "not ascii"),
-        ("a,b\n1,2\n", {"encoding": "klingon"}, "not klingon"),
-        (b"a,b\n1,2\n3,\x00\n", {}, "line 3 holds a NUL byte"),
+        ('"a,b\n1,2\n', {}, "line 1, the header, is not valid CSV"),
+        ("a,b\n1,é\n".encode("cp1252"), {}, "the file is not utf-8 "),
+        ("a,b\n1,2\n".encode("utf-16"), {"encoding": "utf-8"}, "the file is not utf-8 "),
+        ("a,b\n1,é\n", {"encoding": "ascii"}, "the file is not ascii "),
         ("a,b\n1,2\n".encode("utf-16-le"), {}, "line 1 holds a NUL byte"),
         ("source_position,a\nmine,1\n", {}, "source_position"),
         ("a,,b\n1,2,3\n", {}, "a column without a name"),
@@ -205,27 +191,74 @@ def test_csv_reports_its_rows(files: FilesResource, write: Callable[..., None], 
         ('""\n1\n', {}, "a column without a name"),
     ],
     ids=[
-        "empty", "BOM only", "blank", "repeated header", "short row", "long row", "long row after a quoted newline",
-        "one extra field on every row", "trailing delimiter on every row", "wrong delimiter", "open quote", "text after quote",
-        "cp1252 as UTF-8", "UTF-16 as UTF-8", "wrong encoding", "unknown encoding", "NUL", "UTF-16 without BOM", "reserved name",
-        "name missing", "name blank", "only name missing",
+        "empty", "BOM only", "blank", "repeated header", "open quote in the header", "cp1252 as UTF-8", "UTF-16 as UTF-8", "wrong encoding",
+        "UTF-16 without BOM", "reserved name", "name missing", "name blank", "only name missing",
     ],
 )  # fmt: skip
 def test_csv_of_another_format_is_refused(
     files: FilesResource, write: Callable[..., None], content: str | bytes, options: dict[str, str], said: str
 ) -> None:
-    """A file that is not what was declared is a format error that names the place."""
+    """A file that is not what was declared is a format error that names the place, whoever listens."""
+    write(content)
+    with open_account(), pytest.raises(SourceFormatError, match=said):
+        files.read_csv("a.csv", **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a,b\n1,2\n3\n", "a.csv line 3: 1 fields, the header has 2: '3'. Next: correct it at the source"),
+        ("a,b\n1,2\n3,4,5\n", "a.csv line 3: 3 fields, the header has 2: '3,4,5'"),
+        ('a,b\n1,"x\ny"\n3,4,5\n', "a.csv line 4: 3 fields"),
+        ("a,b\n1,2,3\n4,5,6\n", r"a.csv line 2: 3 fields, the header has 2: '1,2,3' \(2 such rows\)"),
+        ("a;b\n1;2,5\n", "a.csv line 2: 2 fields, the header has 1"),
+        ('a,b\n1,"x\n2,y\n', r"a.csv line 2: not valid CSV .*: '1,\"x' \(2 such rows\)"),
+        ('a,b\n1,"x"y\n', "a.csv line 2: not valid CSV"),
+        (b"a,b\n1,2\n3,\x00\n", r"a.csv line 3: holds a NUL byte: '3,\\x00'"),
+    ],
+    ids=[
+        "short row", "long row", "long row after a quoted newline", "one extra field on every row", "wrong delimiter", "open quote",
+        "text after quote", "NUL",
+    ],
+)  # fmt: skip
+def test_csv_a_record_that_cannot_be_read_is_an_error_where_nobody_listens(
+    files: FilesResource, write: Callable[..., None], content: str | bytes, said: str
+) -> None:
+    """Outside an asset a record that cannot be read is a format error with its line, its text and how many there are."""
     write(content)
     with pytest.raises(SourceFormatError, match=said):
-        files.read_csv("a.csv", **options)
+        files.read_csv("a.csv")
 
 
 @pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n"])
 def test_csv_a_delimiter_is_one_character(files: FilesResource, write: Callable[..., None], delimiter: str) -> None:
     """A delimiter that is not one character, or means something else in CSV, is an error of configuration."""
     write("a;;b\n1;;2\n")
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="delimiter: .* cannot part fields"):
         files.read_csv("a.csv", delimiter=delimiter)
+
+
+@pytest.mark.parametrize("quote", ["", "''", "\n", ","])
+def test_csv_a_quote_is_one_character(files: FilesResource, write: Callable[..., None], quote: str) -> None:
+    """A quote that is not one character, or parts fields or lines, is an error of configuration."""
+    write("a,b\n1,2\n")
+    with pytest.raises(ConfigurationError, match="cannot (quote|part) fields"):
+        files.read_csv("a.csv", quote=quote)
+
+
+def test_csv_null_markers_are_a_list(files: FilesResource, write: Callable[..., None]) -> None:
+    """One text in place of a list of texts is refused: its letters would mean NULL."""
+    write("a,b\nN,U\n")
+    with pytest.raises(ConfigurationError, match=r"'NULL' is one text, not several. Next: write \['NULL'\]"):
+        files.read_csv("a.csv", null_markers="NULL")
+
+
+@pytest.mark.parametrize("rows", [0, -1])
+@pytest.mark.parametrize("read", ["read_csv_batches", "read_json_lines_batches", "read_parquet_batches"])
+def test_a_batch_has_rows(files: FilesResource, read: str, rows: int) -> None:
+    """Batches of no rows are refused at the call: nothing would ever be read."""
+    with pytest.raises(ConfigurationError, match="a batch has at least 1 row"):
+        getattr(files, read)("a", rows=rows)
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -264,7 +297,7 @@ def test_json_reports_its_rows(files: FilesResource, write: Callable[..., None],
     write('[{"a": 1}, {}]', "a.json")
     with open_account() as account:
         files.read_json("a.json")
-    assert account.reads == [Read(source=str(tmp_path / "a.json"), rows=2)]
+    assert account.reads == [Read(source=str(tmp_path / "a.json"), rows=2, notes="utf-8")]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +308,7 @@ def test_json_reports_its_rows(files: FilesResource, write: Callable[..., None],
         ('{"rows": []}', None, "a list of objects is needed, found a dict"),
         ('{"rows": []}', "data", r"nothing at 'data'; present: \['rows'\]"),
         ("[1, 2]", None, "items are not all objects"),
-        (b'[{"a": "\xe9"}]', None, "not utf-8-sig"),
+        (b'[{"a": "\xe9"}]', None, "the file is not utf-8 "),
     ],
     ids=["empty", "CSV", "no list", "no key", "no objects", "wrong encoding"],
 )
@@ -340,6 +373,20 @@ def test_what_is_no_file_is_not_found(files: FilesResource, write: Callable[...,
         files.read_csv(path)
 
 
+@pytest.mark.parametrize("path", ["./a.csv", "x/../a.csv", "{folder}/a.csv", "../{name}/a.csv"])
+def test_a_file_has_one_name(files: FilesResource, write: Callable[..., None], tmp_path: Path, path: str) -> None:
+    """However its path is written, a file has the same name in positions."""
+    write("a\n1\n")
+    frame = files.read_csv(path.replace("{folder}", str(tmp_path)).replace("{name}", tmp_path.name))
+    assert frame[SOURCE_POSITION].tolist() == ["a.csv line 2"]
+
+
+def test_a_file_url_is_a_folder(write: Callable[..., None], tmp_path: Path) -> None:
+    """A base folder written as file:// URL is that folder."""
+    write("a\n1\n")
+    assert rows_of(FilesResource(base_folder=f"file://{tmp_path}").read_csv("a.csv")) == [["1"]]
+
+
 @pytest.mark.parametrize("path", ["loop.csv", "a" * 300, "a\0b"], ids=["link to itself", "name too long", "NUL"])
 def test_a_path_that_cannot_be_followed_is_explained(files: FilesResource, tmp_path: Path, path: str) -> None:
     """A path that the system refuses to follow is an error of this project."""
@@ -395,4 +442,4 @@ def test_a_message_holds_place_cause_and_next_step(files: FilesResource, write: 
     with pytest.raises(EtlError) as caught:
         files.read_csv(path)
     error = caught.value
-    assert (error.where.endswith(path), str(error)) == (True, f"{error.where}: {error.cause} Next: {error.next_step}")
+    assert (path in error.where, str(error)) == (True, f"{error.where}: {error.cause} Next: {error.next_step}")
