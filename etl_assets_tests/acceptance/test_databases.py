@@ -496,12 +496,13 @@ def test_windows_of_instants_hold_every_row_once(server: Server, zone: datetime.
     """Days side by side, of whatever zone, hold the rows of those days, midnight included, each once."""
     type_ = INSTANTS[make_url(server.url).get_backend_name().replace("mysql", "mariadb")]
     midnights = [datetime.datetime(2026, 3, 23 + day, tzinfo=zone) for day in range(4)]
-    moments = [midnights[0] + datetime.timedelta(hours=12 * half) for half in range(-1, 7)]
+    moments = [midnights[0] + datetime.timedelta(hours=4 * step) for step in range(-6, 24)]
     rows = ", ".join(f"({i}, '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}')" for i, moment in enumerate(moments))
     zoned = "SET time_zone = '+00:00'" if type_.endswith("NULL") else "SET TIME ZONE 'UTC'"
     server.execute(f"CREATE TABLE t (id int, at {type_})", zoned, f"INSERT INTO t VALUES {rows}")
     windows = [Window(column="at", start=start, end=end) for start, end in itertools.pairwise(midnights)]
-    assert [sorted(server.source().read_table("t", window=window)["id"].tolist()) for window in windows] == [[1, 2], [3, 4], [5, 6]]
+    days = [sorted(server.source().read_table("t", window=window)["id"].tolist()) for window in windows]
+    assert days == [[*range(6, 12)], [*range(12, 18)], [*range(18, 24)]]
 
 
 @pytest.mark.parametrize(("start", "end", "ids"), [(Decimal("1.10"), Decimal("1.12"), [2, 3]), ("1.11", None, [3, 4])])
