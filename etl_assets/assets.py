@@ -15,6 +15,7 @@ accounted for: read = loaded + quarantined + dropped by a declared rule, or noth
 Not here: running the function (`materialisation.py`), what a contract means (`contracts.py`), when rows are refused (`gate.py`).
 """
 
+import difflib
 import inspect
 import typing
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -64,9 +65,11 @@ def defined_asset(key: dg.AssetKey) -> DefinedAsset:
     """
     if key not in _DEFINED:
         known = sorted(other.to_user_string() for other in _DEFINED)
+        close = difflib.get_close_matches(key.to_user_string(), known, n=20, cutoff=0.0)
         raise ConfigurationError(
-            key.to_user_string(), f"no asset of that key is defined; defined: {known[:20]}.", "correct the key, or name the right module."
-        )
+            key.to_user_string(), f"no asset of that key is defined; defined, the closest first: {close}.",
+            "correct the key, or name the right module.",
+        )  # fmt: skip
     return _DEFINED[key]
 
 

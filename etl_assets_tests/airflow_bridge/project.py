@@ -34,6 +34,16 @@ def hopeless() -> None:
     raise dg.Failure("there is no hope", allow_retries=False)
 
 
+@dg.asset
+def counted() -> int:
+    return 3
+
+
+@dg.asset_check(asset=counted)
+def is_small(counted: int) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=counted < 3)
+
+
 class Storage(dg.ConfigurableResource["Storage"]):
     """A resource with a secret, as real projects have one."""
 
@@ -42,10 +52,12 @@ class Storage(dg.ConfigurableResource["Storage"]):
 
 job = dg.define_asset_job("sums", selection=["numbers", "flaky", "total"], description="Sums of numbers.")
 failing = dg.define_asset_job("failing", selection=["hopeless"])
+checked = dg.define_asset_job("checked", selection=["counted"], description="An asset, then a check that is a step of its own.")
 daily = dg.ScheduleDefinition(job=job, cron_schedule="0 6 * * *", execution_timezone="Europe/Madrid")
 defs = dg.Definitions(
-    assets=[numbers, flaky, total, hopeless],
-    jobs=[job, failing],
+    assets=[numbers, flaky, total, hopeless, counted],
+    asset_checks=[is_small],
+    jobs=[job, failing, checked],
     schedules=[daily],
     resources={
         "io_manager": dg.FilesystemIOManager(base_dir=dg.EnvVar("PROJECT_FILES")),

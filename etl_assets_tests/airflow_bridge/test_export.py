@@ -22,6 +22,14 @@ def test_steps_of_a_job(tmp_path: Path) -> None:
     assert (total.upstream, total.pool, total.checks) == (("flaky",), "database", ("total:is_positive",))
 
 
+def test_a_check_on_its_own_is_a_step(tmp_path: Path) -> None:
+    """A check that is a function of its own becomes a step after its asset."""
+    (path,) = export(PROJECT, tmp_path, jobs=["checked"])
+    counted, is_small = load(path).steps
+    assert (counted.assets, counted.checks) == (("counted",), ())
+    assert (is_small.assets, is_small.checks, is_small.upstream) == ((), ("counted:is_small",), ("counted",))
+
+
 def test_schedule_is_carried(tmp_path: Path) -> None:
     """The job's schedule is in the manifest, for information."""
     (path,) = export(PROJECT, tmp_path, jobs=["sums"])
@@ -32,7 +40,7 @@ def test_schedule_is_carried(tmp_path: Path) -> None:
 
 def test_all_jobs_by_default(tmp_path: Path) -> None:
     """Without a choice every job is exported."""
-    assert [path.name for path in export(PROJECT, tmp_path)] == ["failing.json", "sums.json"]
+    assert [path.name for path in export(PROJECT, tmp_path)] == ["checked.json", "failing.json", "sums.json"]
 
 
 def test_export_is_deterministic(tmp_path: Path) -> None:
@@ -63,7 +71,7 @@ def test_no_variable_needs_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("no.such.module", {}, "No module named"),
         (PROJECT, {"attribute": "nothing"}, "no attribute 'nothing'"),
         (PROJECT, {"attribute": "job"}, "not Definitions"),
-        (PROJECT, {"jobs": ["other"]}, r"no jobs \['other'\]; known: \['failing', 'sums'\]"),
+        (PROJECT, {"jobs": ["other"]}, r"no jobs \['other'\]; known: \['checked', 'failing', 'sums'\]"),
     ],
 )
 def test_unclear_requests_are_refused(tmp_path: Path, module: str, options: dict[str, object], said: str) -> None:
@@ -83,7 +91,7 @@ def test_command_line_prints_one_message(tmp_path: Path) -> None:
 
 
 def test_example_has_all_its_assets(tmp_path: Path) -> None:
-    """The example's job has 13 assets and 3 checks between tables as steps."""
+    """The example's job has its 13 assets as steps; what is checked between tables belongs to the assets' contracts."""
     (path,) = export("etl_assets.definitions", tmp_path)
     steps = json.loads(path.read_text())["steps"]
-    assert (len([s for s in steps if s["assets"]]), len([s for s in steps if not s["assets"]])) == (13, 3)
+    assert (len([s for s in steps if s["assets"]]), len([s for s in steps if not s["assets"]])) == (13, 0)

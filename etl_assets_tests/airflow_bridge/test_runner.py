@@ -60,6 +60,15 @@ def test_answer_carries_rows_and_checks(instance: dg.DagsterInstance) -> None:
     assert answers[-1].failed_checks == ("total:is_positive",)
 
 
+def test_a_check_on_its_own_runs_as_a_step(instance: dg.DagsterInstance) -> None:
+    """A check that is a function of its own reads its asset, and its verdict is in the answer."""
+    steps = ("counted", "counted_is_small")
+    answers = [runner.handle(request(step, job="checked")) for step in steps]
+    assert [answer.success for answer in answers] == [True, True]
+    assert answers[-1].failed_checks == ("counted:is_small",)
+    assert runner.handle(finish(job="checked", steps=steps)).success
+
+
 def test_run_is_tagged_with_the_airflow_run(instance: dg.DagsterInstance) -> None:
     """The Dagster run tells which Airflow run it belongs to, and can be executed again from the UI."""
     run = instance.get_run_by_id(runner.handle(request("numbers")).run_id)
