@@ -311,7 +311,8 @@ def _times_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] | 
         converted = values.dt.as_unit(unit)
     except (pd.errors.OutOfBoundsDatetime, OverflowError):
         return None
-    if not bool(((converted == values) | values.isna()).all()):
+    loses = np.timedelta64(1, unit) > np.timedelta64(1, values.dt.unit)
+    if loses and not bool(((converted == values) | values.isna()).all()):
         return None
     local: pd.Series[Any] = converted.dt.tz_convert(zone) if zone is not None else converted
     return local.astype(target.dtype)
