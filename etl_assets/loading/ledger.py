@@ -5,6 +5,7 @@ Not here: the rows of the asset's own table (`dispositions.py`).
 
 import itertools
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ from etl_assets.watermarks import UNKNOWN, Value, from_text, to_text
 logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 10_000
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _WITHOUT_HEADER = pyarrow.csv.WriteOptions(include_header=False)
 
 
@@ -173,8 +175,8 @@ def _as_csv(request: LoadRequest, rejected: Iterable[RejectedRow]) -> Iterator[b
 
 
 def _storable_json(record: str) -> str:
-    # jsonb cannot hold a NUL character, in any spelling.
-    return record.replace("\\u0000", "\\\\u0000")
+    # jsonb cannot hold a NUL character; a text that merely spells one begins with an escaped backslash, and stays.
+    return _ESCAPED_NUL.sub(r"\1\\\\u0000", record) if "\\u0000" in record else record
 
 
 __all__ = [

@@ -1,16 +1,19 @@
 """The plain path, which SQL Server and Oracle take, run here with SQLite's driver: rows as the driver gives them, errors by their words."""
 
 import contextlib
+import datetime
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from etl_assets.connectors.databases.plain import PlainDatabase, explain_by_words
+from etl_assets.connectors.databases.session import typed_frame
 from etl_assets.errors import AuthenticationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets_tests.connectors.sql_values import cells
 
@@ -36,6 +39,16 @@ def test_a_column_has_the_type_of_its_values(tmp_path: Path, values: list[Any], 
     """Values of one kind give a dtype that holds them all, others stay as they are."""
     (frame,) = frames_of(tmp_path, values, None)
     assert str(frame["v"].dtype) == dtype
+
+
+def test_an_instant_keeps_its_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instant with an offset is the same moment, also in a list, and under the setting of Arrow that pandera makes."""
+    monkeypatch.setenv("PYARROW_IGNORE_TIMEZONE", "1")
+    noon = datetime.datetime(2020, 1, 1, 12, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
+    instants = pa.timestamp("us", "UTC")
+    frame = typed_frame(["one", "several"], [(noon, [noon]), (None, None)], [instants, pa.list_(instants)], "test")
+    assert frame["one"][0] == noon
+    assert pd.Timestamp(frame["several"][0][0], tz="UTC") == noon
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])

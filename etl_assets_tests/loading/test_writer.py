@@ -1,6 +1,7 @@
 """One load, one transaction: what is in the database before, during and after."""
 
 import datetime
+import json
 import threading
 import uuid
 from decimal import Decimal
@@ -76,6 +77,25 @@ def test_rejected_rows_commit_with_the_rows(postgres: PostgresResource, database
     postgres.write(pd.DataFrame({"x": [1]}), request(rejected=(rejected,)))
     stored = run(database_url, "SELECT asset, source_position, record->>'x', rules, message FROM etl.quarantine")
     assert stored == [("public/one", "x.csv line 3", "é\\u0000", ["x_type", "x_ge"], "no\\0number")]
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("\0", r"\u0000"),
+        ("a\0\0b", r"a\u0000\u0000b"),
+        (r"\u0000", r"\u0000"),
+        ("\\\0", r"\\u0000"),
+        (r"\\u0000", r"\\u0000"),
+        (r"\u0001", r"\u0001"),
+    ],
+    ids=ascii,
+)
+def test_records_with_nul_are_kept(postgres: PostgresResource, database_url: str, text: str, stored: str) -> None:
+    """A NUL is kept as its escape, and a text that only spells one stays as it is."""
+    rejected = RejectedRow(position=None, record=json.dumps({"x": text}), rules=("x_type",), message="")
+    postgres.write(pd.DataFrame({"x": [1]}), request(rejected=(rejected,)))
+    assert run(database_url, "SELECT record->>'x' FROM etl.quarantine") == [(stored,)]
 
 
 def test_failed_load_leaves_the_table(postgres: PostgresResource) -> None:

@@ -127,7 +127,10 @@ def _series(name: str, values: Sequence[Any], type_: pa.DataType | None, where: 
         others = set(map(type, values)) - held - {type(None)} if held is not None else ()
         if others:
             raise TypeError(", ".join(sorted(kind.__name__ for kind in others)))
-        return arrow_to_series(pa.chunked_array([pa.array(values, type=type_)]))
+        # Not the sequence itself: of a sequence Arrow drops the offsets of instants where PYARROW_IGNORE_TIMEZONE is set, and
+        # pandera sets it.
+        cells = pd.Series(list(values), dtype=object)
+        return arrow_to_series(pa.chunked_array([pa.array(cells, type=type_, from_pandas=False)]))
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise SourceFormatError(
             where, f"column {name!r} holds a value that is no {type_} ({error}).", "select that column cast to text, in a query."
