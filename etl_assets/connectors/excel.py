@@ -108,7 +108,7 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
             refuse_zip_bomb(opened, self.file_bytes, file.where)
             content = with_ods_blanks(opened.read())
             for name in _sheets(content, file, sheet, hidden):
-                frames.append(_read_sheet(_content(content, file, name, self.file_bytes), file, name, layout))
+                frames.append(_read_sheet(sheet_content(content, file, name, self.file_bytes), file, name, layout))
                 if set(frames[-1].columns) != set(frames[0].columns):
                     raise SourceFormatError(
                         f"{file.where} sheet {name}",
@@ -123,7 +123,7 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Content:
+class SheetContent:
     """One sheet.
 
     Attributes:
@@ -189,7 +189,16 @@ def _sheets(content: bytes, file: StoredFile, wanted: str | Sequence[str] | None
     return names
 
 
-def _content(content: bytes, file: StoredFile, sheet: str, most_bytes: int) -> _Content:
+def sheet_content(content: bytes, file: StoredFile, sheet: str, most_bytes: int) -> SheetContent:
+    """What a sheet holds.
+
+    Args:
+        content: The workbook, with `with_ods_blanks` where it may be an .ods.
+        most_bytes: Of memory that its cells may take.
+
+    Raises:
+        SourceFormatError: The sheet cannot be read, or takes more memory.
+    """
     where = f"{file.where} sheet {sheet}"
     xml = sheet_xml(content, sheet, where)
     if xml is not None:
@@ -198,7 +207,7 @@ def _content(content: bytes, file: StoredFile, sheet: str, most_bytes: int) -> _
         found = workbook.get_sheet_by_name(sheet)
         values = found.to_python(skip_empty_area=False)
         merged = [(*start, *end) for start, end in found.merged_cell_ranges or []]
-    rows = [[text_of(value) for value in row] for row in values]
+    rows = [[_text_of(value) for value in row] for row in values]
     times = {
         (number, place)
         for number, row in enumerate(values, start=1)
@@ -209,7 +218,7 @@ def _content(content: bytes, file: StoredFile, sheet: str, most_bytes: int) -> _
     _widen(rows, [*texts, *uncalculated])
     for (row, column), text in texts.items():
         rows[row - 1][column - 1] = text
-    return _Content(rows=rows, merged=merged, uncalculated=uncalculated)
+    return SheetContent(rows=rows, merged=merged, uncalculated=uncalculated)
 
 
 def _widen(rows: list[list[str | None]], places: Sequence[tuple[int, int]]) -> None:
@@ -224,7 +233,7 @@ def _widen(rows: list[list[str | None]], places: Sequence[tuple[int, int]]) -> N
 # -- one sheet ----------------------------------------------------------------------------------------------------------
 
 
-def _read_sheet(content: _Content, file: StoredFile, sheet: str, layout: Layout) -> pd.DataFrame:
+def _read_sheet(content: SheetContent, file: StoredFile, sheet: str, layout: Layout) -> pd.DataFrame:
     where = f"{file.where} sheet {sheet}"
     top, left, bottom, right = _area(layout.cells, content, where)
     names = _header(content, layout.header_rows, (top, left, bottom, right), where)
@@ -271,7 +280,7 @@ def _read_sheet(content: _Content, file: StoredFile, sheet: str, layout: Layout)
 
 
 def _uncalculated_rows(
-    data: Mapping[int, Sequence[str | None]], content: _Content, left: int, width: int, name: str
+    data: Mapping[int, Sequence[str | None]], content: SheetContent, left: int, width: int, name: str
 ) -> list[tuple[int, UnreadableRow]]:
     """Rows with a formula without a value, by number."""
     found = []
@@ -288,7 +297,7 @@ def _uncalculated_rows(
     return found
 
 
-def _area(cells: str | None, content: _Content, where: str) -> tuple[int, int, int, int]:
+def _area(cells: str | None, content: SheetContent, where: str) -> tuple[int, int, int, int]:
     """First row and column, last row and column of the part to look at, counted from 1."""
     height, width = len(content.rows), len(content.rows[0]) if content.rows else 0
     if cells is None:
@@ -303,7 +312,7 @@ def _area(cells: str | None, content: _Content, where: str) -> tuple[int, int, i
     return top, left, min(bottom, height), min(right, width)
 
 
-def _header(content: _Content, header_rows: Sequence[int], area: tuple[int, int, int, int], where: str) -> list[str]:
+def _header(content: SheetContent, header_rows: Sequence[int], area: tuple[int, int, int, int], where: str) -> list[str]:
     top, left, bottom, right = area
     if not header_rows or min(header_rows) < top or max(header_rows) > bottom:
         among = f"its {bottom} rows" if top == 1 else f"rows {top} to {bottom}"
@@ -336,7 +345,7 @@ def _footer(rows: Mapping[int, Sequence[str | None]], starts_with: str | None) -
     return next((number for number, cells in rows.items() if (next(filter(None, cells), None) or "").startswith(starts_with)), None)
 
 
-def text_of(value: Any) -> str | None:
+def _text_of(value: Any) -> str | None:
     """A cell as text; None for an empty one."""
     if value is None or value == "":
         return None
@@ -360,4 +369,4 @@ def _duration(value: datetime.timedelta) -> str:
     return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}"
 
 
-__all__ = ["ExcelResource", "Layout", "open_workbook", "text_of"]
+__all__ = ["ExcelResource", "Layout", "SheetContent", "open_workbook", "sheet_content"]

@@ -18,9 +18,10 @@ import python_calamine
 from etl_assets.accounting import open_account
 from etl_assets.connectors.csv_text import CsvFormat, read_csv_text
 from etl_assets.connectors.encoding import GUESS, open_text
-from etl_assets.connectors.excel import ExcelResource, Layout, open_workbook, text_of
+from etl_assets.connectors.excel import ExcelResource, Layout, open_workbook, sheet_content
 from etl_assets.connectors.files import FilesResource
 from etl_assets.connectors.records import parse_json
+from etl_assets.connectors.sheet_xml import with_ods_blanks
 from etl_assets.connectors.storage import Storage, StoredFile, refuse_zip_bomb
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
 from etl_assets.retry import NO_RETRY
@@ -65,7 +66,7 @@ def preview(path: Path) -> list[Preview]:
     if suffixes and suffixes[-1] in _EXCEL:
         with storage.open(file) as opened:
             refuse_zip_bomb(opened, _MOST_BYTES, file.where)
-            content = opened.read()
+            content = with_ods_blanks(opened.read())
         return _preview_workbook(content, file)
     if ".parquet" in suffixes:
         raise ConfigurationError(file.where, "a Parquet file tells its columns and types itself.", "read it with read_parquet.")
@@ -186,25 +187,26 @@ def _of_objects(file: StoredFile, items: list[Any], facts: list[tuple[str, str]]
 
 def _preview_workbook(content: bytes, file: StoredFile) -> list[Preview]:
     with open_workbook(content, file.where) as workbook:
-        return [_preview_sheet(workbook, sheet, file) for sheet in workbook.sheets_metadata]
+        sheets = list(workbook.sheets_metadata)
+    return [_preview_sheet(content, sheet, file) for sheet in sheets]
 
 
-def _preview_sheet(workbook: Any, sheet: Any, file: StoredFile) -> Preview:
+def _preview_sheet(content: bytes, sheet: Any, file: StoredFile) -> Preview:
     title = f"{file.where} sheet {sheet.name}"
     visible = sheet.visible == python_calamine.SheetVisibleEnum.Visible
     facts = [] if visible else [("hidden", "yes")]
     if sheet.typ != python_calamine.SheetTypeEnum.WorkSheet:
         return Preview(title=title, facts=(*facts, ("kind", "no worksheet")), header=(), rows=(), call="")
     try:
-        found = workbook.get_sheet_by_name(sheet.name)
-        rows = [[text_of(value) for value in row] for row in found.to_python(skip_empty_area=False)]
-        merged = [(*start, *end) for start, end in found.merged_cell_ranges or []]
-    except (python_calamine.CalamineError, EtlError) as error:
+        found = sheet_content(content, file, sheet.name, _MOST_BYTES)
+    except EtlError as error:
         return Preview(title=title, facts=(*facts, ("unreadable", str(error))), header=(), rows=(), call="")
+    rows, merged = found.rows, found.merged
     header_rows = _header_rows(rows, merged)
     footer = _footer(rows, header_rows)
     facts += [("rows", str(len(rows))), ("header rows", ", ".join(map(str, header_rows)) or "none found")]
     facts += [("footer", f"row {footer[0]}: {footer[1]!r}")] if footer is not None else []
+    facts += [("formulas without a value", str(len(found.uncalculated)))] if found.uncalculated else []
     layout = [f"header_rows={header_rows!r}"] if header_rows != (1,) else []
     layout += [f"footer_starts_with={json.dumps(footer[1], ensure_ascii=False)}"] if footer is not None else []
     options = [json.dumps(file.name, ensure_ascii=False), f"sheet={json.dumps(sheet.name, ensure_ascii=False)}"]

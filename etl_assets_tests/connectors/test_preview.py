@@ -34,7 +34,7 @@ def carry_out(found: Preview, folder: Path) -> pd.DataFrame:
         ("a.txt", b"id\tname\r\n1\tx\r\n2\ty\r\n", {"line ends": "CRLF"}, 'files.read_csv("a.txt", delimiter="\\t")'),
         ("a.csv", "id,name\n1,é\n".encode("utf-16"), {"encoding": "utf-16 (byte order mark)"}, 'files.read_csv("a.csv")'),
         ("a.csv", "id,name\n1,é\n".encode("cp1252"), {"encoding": "cp1252 (a guess)"}, 'files.read_csv("a.csv", encoding="cp1252")'),
-        ("a.csv.gz", gzip.compress(b"id,name\n1,x\n2,y\n"), {"delimiter": "','"}, 'files.read_csv("a.csv.gz")'),
+        ("a.csv.gz", gzip.compress(b"id,name\n1,x\n2,y\n", mtime=0), {"delimiter": "','"}, 'files.read_csv("a.csv.gz")'),
         ("a.csv", b"id,name\n1,x\n2,y,z\n3,w\n", {"unreadable": "a.csv line 3: 3 fields, the header has 2"}, 'files.read_csv("a.csv")'),
         ("a.jsonl", b'{"id": 1}\n{"id": 2}\n', {"encoding": "utf-8"}, 'files.read_json_lines("a.jsonl")'),
         (
@@ -113,6 +113,24 @@ def test_a_hidden_sheet_is_told(tmp_path: Path) -> None:
     found = preview(book(tmp_path / "a.xlsx", [["a", "b"], [1, 2]], hidden=True))
     assert [dict(one.facts).get("hidden") for one in found] == ["yes", None]
     assert found[0].call.endswith("hidden=True)")
+
+
+def test_a_formula_without_a_value_is_told(tmp_path: Path) -> None:
+    """Cells whose formula nothing has calculated are counted: reading them refuses their rows."""
+    (found,) = preview(book(tmp_path / "a.xlsx", [["a", "b"], [1, "=A2*2"], [2, "=A3*2"]]))
+    assert dict(found.facts)["formulas without a value"] == "2"
+
+
+def test_a_sheet_too_vast_is_told(tmp_path: Path) -> None:
+    """A stray cell in the last corner, which would fill the memory, is told with its place; the other sheets are shown."""
+    workbook = openpyxl.Workbook()
+    assert workbook.active is not None
+    workbook.active.cell(row=1_048_576, column=16_384, value="x")
+    workbook.create_sheet("Data").append(["a", "b"])
+    workbook.save(tmp_path / "a.xlsx")
+    vast, data = preview(tmp_path / "a.xlsx")
+    assert "span 1048576 rows and 16384 columns" in dict(vast.facts)["unreadable"]
+    assert "unreadable" not in dict(data.facts)
 
 
 def test_text_for_a_terminal(tmp_path: Path) -> None:
