@@ -3,7 +3,9 @@
 Not here: PostgreSQL's types (`postgres/types.py`), conversion between types (`conversion.py`).
 """
 
+import datetime
 import json
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -71,9 +73,24 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_null(column.type):
         return column.cast(pa.large_string())
     if pa.types.is_nested(column.type):
-        texts = [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in column.to_pylist()]
+        texts = [None if value is None else json.dumps(_for_json(value), ensure_ascii=False, default=str) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.large_string())])
     return column
+
+
+def _for_json(value: Any) -> Any:
+    """The value in types of JSON; what JSON has no type for is text as PostgreSQL's `to_json` writes it."""
+    if isinstance(value, dict):
+        return {str(key): _for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    return value
 
 
 __all__ = ["TEXT", "arrow_to_frame", "arrow_to_series", "in_tables", "pandas_dtype"]
