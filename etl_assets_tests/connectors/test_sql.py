@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import socket
 import sqlite3
+import traceback
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -283,6 +284,14 @@ def test_an_option_that_holds_a_secret_is_hidden(option: str) -> None:
     with pytest.raises(EtlError) as caught:
         SqlResource(url=f"postgresql://user@127.0.0.1:1/db?{option}=sesame&sslmode=disable", retry=NO_RETRY).read_query("SELECT 1")
     assert ("sesame" in str(caught.value), "sslmode=disable" in caught.value.where) == (False, True)
+
+
+@pytest.mark.parametrize(("option", "said"), [("nonsense", "keyword argument 'nonsense'"), ("connect_timeout", "of another form")])
+def test_an_option_that_the_mysql_driver_refuses(option: str, said: str) -> None:
+    """An option that PyMySQL does not know, or whose value it does not take, is one error without the value."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        SqlResource(url=f"mysql://user@127.0.0.1:1/db?{option}=sesame", retry=NO_RETRY).read_query("SELECT 1")
+    assert "sesame" not in "".join(traceback.format_exception(caught.value.with_traceback(None)))
 
 
 def test_an_unescaped_password_is_hidden() -> None:

@@ -83,6 +83,18 @@ def _refuse_value(value: Any, mapping: Any = None) -> str:
 _CONVERSIONS = {**converters.conversions, datetime.datetime: _escape_moment, str: _escape_other, dict: _refuse_value}
 
 
+@contextmanager
+def _options_understood() -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        # The driver's own words: of a TypeError the name of an option, of a ValueError its value, which may be a secret.
+        cause = str(error).rpartition("() ")[2] if isinstance(error, TypeError) else "one has a value of another form than it asks for"
+        raise ConfigurationError(
+            "url", f"the driver refuses the options behind the ? ({cause}).", "correct those options, or leave them out."
+        ) from None
+
+
 class MysqlDatabase:
     """A MySQL or MariaDB database."""
 
@@ -93,10 +105,12 @@ class MysqlDatabase:
     @contextmanager
     def open(self) -> Iterator[Session]:
         """See `Database`."""
-        engine = create_engine(self._url, pool_pre_ping=True, connect_args=self._connect_arguments())
-        sa.event.listen(engine, "connect", self._set_up)
+        with _options_understood():
+            engine = create_engine(self._url, pool_pre_ping=True, connect_args=self._connect_arguments())
+            sa.event.listen(engine, "connect", self._set_up)
+            connecting = engine.connect()
         try:
-            with engine.connect() as connection:
+            with connecting as connection:
                 yield _MysqlSession(connection)
         finally:
             engine.dispose()
