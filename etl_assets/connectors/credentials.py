@@ -11,12 +11,11 @@ They leave for the configured origin only, and for the token endpoint that is co
 subclass of `RestResource` with a method `sign`. Not here: where requests go (`http.py`).
 """
 
-import base64
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
-from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import dagster as dg
 import requests
@@ -30,12 +29,10 @@ from etl_assets.connectors.connections import NoRedirects, NotSentError, deadlin
 from etl_assets.connectors.hosts import is_local
 from etl_assets.connectors.limits import retry_after
 from etl_assets.errors import AuthenticationError, ConfigurationError, EtlError, SourceUnavailableError
+from etl_assets.secrets import SECRET
 
-SECRET: dict[str, Any] = {"dagster__is_secret": True}
 # A token is given up this long before it ends, so that it does not end under way.
 _EXPIRY_MARGIN_SECONDS = 30
-# Shorter texts stand in messages by chance.
-_SHORTEST_SECRET = 4
 
 
 class NoAuth(dg.Config):
@@ -162,36 +159,6 @@ class TokenAuth(AuthBase):
         self._ends = math.inf if seconds is None else self._clock() + max(float(seconds) - _EXPIRY_MARGIN_SECONDS, 1.0)
 
 
-class Secrets:
-    """Takes the values of secrets out of texts, such as what an API says of a request that it refuses."""
-
-    def __init__(self, values: Iterable[str]) -> None:
-        self._values = list(values)
-
-    def hidden(self, text: str, tokens: Iterable[str] = ()) -> str:
-        """The text with *** for each secret, as it stands, as it stands in an address, and in base64.
-
-        Args:
-            text: To be shown to a person.
-            tokens: Secrets that came to be known later.
-        """
-        forms = {form for value in [*self._values, *tokens] for form in _forms(value)}
-        for form in sorted(forms, key=len, reverse=True):
-            text = text.replace(form, "***")
-        return text
-
-
-def _forms(value: str) -> Iterator[str]:
-    if len(value) >= _SHORTEST_SECRET:
-        yield from (
-            value,
-            quote(value, safe=""),
-            quote(value),
-            quote_plus(value),
-            base64.b64encode(value.encode("utf-8", "replace")).decode(),
-        )
-
-
 def secrets_of(credentials: Credentials) -> Iterator[str]:
     """The values in credentials that nobody else may see."""
     if isinstance(credentials, BasicAuth):
@@ -305,6 +272,6 @@ def _is_number(value: Any) -> bool:
 
 
 __all__ = [
-    "SECRET", "ApiKey", "BasicAuth", "BearerToken", "Credentials", "NoAuth", "OAuth2ClientCredentials", "OAuth2RefreshToken", "Secrets",
-    "TokenAuth", "authentication", "secrets_of",
+    "ApiKey", "BasicAuth", "BearerToken", "Credentials", "NoAuth", "OAuth2ClientCredentials", "OAuth2RefreshToken", "TokenAuth",
+    "authentication", "secrets_of",
 ]  # fmt: skip

@@ -19,7 +19,6 @@ import python_calamine
 from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, StepReport, UnreadableRow, record_read, record_step, record_unreadable, record_watermark
-from etl_assets.connectors.credentials import SECRET
 from etl_assets.connectors.files import HASH, Only, files_to_read
 from etl_assets.connectors.records import frame_of_text, refuse_reserved
 from etl_assets.connectors.retrying import FILE_RETRY, Retry
@@ -27,6 +26,7 @@ from etl_assets.connectors.sheet_xml import column_letters, column_number, corre
 from etl_assets.connectors.storage import Storage, StoredFile, refuse_zip_bomb
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError
 from etl_assets.frames import TEXT
+from etl_assets.secrets import SECRET
 
 _OLE = bytes.fromhex("D0CF11E0A1B11AE1")
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")

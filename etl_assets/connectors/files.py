@@ -20,7 +20,6 @@ import pyarrow.parquet
 from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow, committed_watermarks, record_read, record_unreadable, record_watermark
-from etl_assets.connectors.credentials import SECRET
 from etl_assets.connectors.csv_text import CsvFormat, one_header, read_csv_text
 from etl_assets.connectors.encoding import open_text
 from etl_assets.connectors.records import flatten, frame_of_text, parse_json, parse_json_lines, refuse_reserved, select_records
@@ -28,6 +27,7 @@ from etl_assets.connectors.retrying import FILE_RETRY, Retry
 from etl_assets.connectors.storage import Storage, StoredFile, digest_of
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT, arrow_to_frame, in_tables
+from etl_assets.secrets import SECRET
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from etl_assets.connectors.connections import (
     read_body,
     read_start,
 )
-from etl_assets.connectors.credentials import Credentials, NoAuth, Secrets, TokenAuth, authentication, secrets_of
+from etl_assets.connectors.credentials import Credentials, NoAuth, TokenAuth, authentication, secrets_of
 from etl_assets.connectors.hosts import is_local
 from etl_assets.connectors.limits import Caps, Meter, Pace, header, retry_after, says_rate_limited
 from etl_assets.errors import (
@@ -42,6 +42,7 @@ from etl_assets.errors import (
     TransientError,
 )
 from etl_assets.retry import RetryPolicy
+from etl_assets.secrets import Secrets
 
 Result = TypeVar("Result")
 

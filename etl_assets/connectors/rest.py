@@ -21,7 +21,6 @@ from pydantic import Field
 
 from etl_assets.accounting import committed_watermarks, record_read, record_unreadable
 from etl_assets.connectors.credentials import (
-    SECRET,
     ApiKey,
     BasicAuth,
     BearerToken,
@@ -36,6 +35,7 @@ from etl_assets.connectors.rest_incremental import IncrementalParameter
 from etl_assets.connectors.rest_reading import Endpoint, EndpointReading, Post
 from etl_assets.connectors.retrying import REST_RETRY, Retry
 from etl_assets.errors import ConfigurationError, SourceFormatError, SourceNotFoundError
+from etl_assets.secrets import SECRET
 from etl_assets.watermarks import Value
 
 logger = logging.getLogger(__name__)

@@ -32,6 +32,7 @@ from etl_assets.connectors.retrying import DATABASE_RETRY, Retry
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
 from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.connection import normalise_url, show_url
+from etl_assets.secrets import SECRET
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
 
     url: str = Field(
         description="dialect://user:password@host:port/database; give it as EnvVar, it holds the password.",
-        json_schema_extra={"dagster__is_secret": True},
+        json_schema_extra=SECRET,
     )
     application_name: str = Field(default="etl_assets", description="Shown by the server as the client's name.")
     statement_timeout_seconds: float = Field(default=600.0, description="Longest time of one query; 0 for no limit.")

@@ -28,6 +28,7 @@ from etl_assets.loading.writer import record_failure, spec_of_frame, write, writ
 from etl_assets.postgres.connection import explain_error, make_engine
 from etl_assets.postgres.copy_out import read_query, read_table, stream_table
 from etl_assets.retry import RetryPolicy
+from etl_assets.secrets import SECRET
 from etl_assets.watermarks import Value, Watermark
 
 Result = TypeVar("Result")
@@ -38,7 +39,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
 
     url: str = Field(
         description="postgresql://user:password@host:port/database; give it as EnvVar, it holds the password.",
-        json_schema_extra={"dagster__is_secret": True},
+        json_schema_extra=SECRET,
     )
     application_name: str = Field(default="etl_assets", description="Shown in pg_stat_activity.")
     statement_timeout_seconds: float = Field(default=3600.0, description="Longest time of one statement; 0 for no limit.")

@@ -6,15 +6,15 @@ Not here: when somebody is told (`check_sensor.py`).
 import smtplib
 import ssl
 from email.message import EmailMessage
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import dagster as dg
 import requests
 from pydantic import Field
 
 from etl_assets.errors import AuthenticationError, ConfigurationError, NotificationError
+from etl_assets.secrets import SECRET
 
-_SECRET: dict[str, Any] = {"dagster__is_secret": True}
 _TIMEOUT_SECONDS = 20
 
 
@@ -33,7 +33,7 @@ class Notifier(Protocol):
 class WebhookNotifier(dg.ConfigurableResource["WebhookNotifier"]):
     """Posts JSON to an address: `{"text": ...}`, which Slack, Mattermost, Teams and others take."""
 
-    url: str = Field(description="Give it as EnvVar: whoever knows it can post.", json_schema_extra=_SECRET)
+    url: str = Field(description="Give it as EnvVar: whoever knows it can post.", json_schema_extra=SECRET)
 
     def send(self, subject: str, text: str) -> None:
         """See `Notifier`."""
@@ -57,7 +57,7 @@ class EmailNotifier(dg.ConfigurableResource["EmailNotifier"]):
         default="starttls", description='"starttls" after connecting, "tls" from the start, "none" for a server on this machine.'
     )
     username: str | None = Field(default=None, description="None where the server asks for none.")
-    password: str | None = Field(default=None, description="Give it as EnvVar.", json_schema_extra=_SECRET)
+    password: str | None = Field(default=None, description="Give it as EnvVar.", json_schema_extra=SECRET)
     sender: str = Field(description="Address that messages come from.")
     recipients: list[str] = Field(description="Addresses that messages go to.")
 
