@@ -10,7 +10,7 @@ What they are made of, one concern each:
 
     databases/ incremental.py                       each database; which rows are new
     rest_reading.py rest_incremental.py paging.py   one endpoint; what is new of it; which page comes next
-    http.py connections.py hosts.py                 where requests go, and what they meet there
+    access.py http.py connections.py hosts.py       where requests may go, how they go, and what they meet there
     credentials.py limits.py                        who asks; how fast and how much
     storage.py unpacking.py encoding.py             files near and far; packed ones; bytes to text
     csv_text.py records.py sheet_xml.py             CSV, JSON, and what calamine does not tell of a sheet

@@ -1,10 +1,11 @@
 """One HTTP API, request by request: where requests may go, what they carry, when they are sent again, how much is taken.
 
-Credentials go to the configured origin (scheme, host, port) only. Redirects and links are followed by our own hand: inside that
+Credentials go to the configured origin only. Redirects and links are followed by our own hand: inside that
 origin, or to an origin that was declared, without credentials, never from https to http, and to public addresses unless allowed;
 anywhere else nothing is sent. One retry policy, one request as its unit.
 
-Not here: which request follows which (`paging.py`, `rest.py`), what the body means (`records.py`).
+Not here: what an origin is, and what is attached there (`access.py`); which request follows which (`paging.py`, `rest_reading.py`);
+what the body means (`records.py`).
 """
 
 import contextlib
@@ -12,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
-from requests.auth import AuthBase, HTTPBasicAuth
 
+from etl_assets.connectors.access import Access, Origin, origin, shown_url
 from etl_assets.connectors.connections import (
     NotSentError,
     deadline,
@@ -27,12 +28,10 @@ from etl_assets.connectors.connections import (
     read_body,
     read_start,
 )
-from etl_assets.connectors.credentials import Credentials, NoAuth, TokenAuth, authentication, secrets_of
-from etl_assets.connectors.hosts import is_local
+from etl_assets.connectors.credentials import NoAuth, TokenAuth, authentication
 from etl_assets.connectors.limits import Caps, Meter, Pace, header, retry_after, says_rate_limited
 from etl_assets.errors import (
     AuthenticationError,
-    ConfigurationError,
     EtlError,
     OutcomeUnknownError,
     RateLimitedError,
@@ -42,11 +41,9 @@ from etl_assets.errors import (
     TransientError,
 )
 from etl_assets.retry import RetryPolicy
-from etl_assets.secrets import Secrets
 
 Result = TypeVar("Result")
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PARTIAL_CONTENT = 206
 _MOST_REDIRECTS = 5
@@ -55,8 +52,6 @@ _ERROR_SECONDS = 2
 # Characters of each part of an error.
 _MOST_WORDS = 1000
 _ACCEPT = {"Accept-Encoding": "gzip"}
-# Headers that hold no secret; any other may.
-_HARMLESS = ("accept", "cache-control", "content-type", "if-", "prefer", "range", "user-agent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,35 +98,6 @@ class Answer:
     said: str = field(repr=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """Where requests may go and what they carry.
-
-    Attributes:
-        base: Folder that paths are relative to; its origin is the one that credentials go to.
-        auth: Attached to requests to that origin.
-        headers: Sent to that origin too, and only there.
-        link_origins: Other origins that links and redirects may lead to.
-        private_links: Such links may lead to private, loopback and link-local addresses.
-        verify: As for `requests`.
-        timeout_seconds: Longest silence of the server.
-        transient_status: Statuses that are tried again.
-        sign: Changes a request that goes to the configured origin, at the very end; None for nothing.
-        secrets: Appear in no message.
-    """
-
-    base: str
-    auth: AuthBase
-    headers: Mapping[str, str] = field(repr=False)
-    link_origins: frozenset[tuple[str, str | None, int | None]]
-    private_links: bool
-    verify: str | bool
-    timeout_seconds: float
-    transient_status: frozenset[int]
-    sign: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None
-    secrets: Secrets
-
-
 class Client:
     """Sends requests to one API; a context manager that closes its connections."""
 
@@ -142,7 +108,7 @@ class Client:
         self._pace = pace
         self.caps = caps
         self._meter = Meter(caps)
-        self._answered: set[tuple[str, str | None, int | None]] = set()
+        self._answered: set[Origin] = set()
         self._own = own_session()
         self._foreign = foreign_session(access.private_links)
 
@@ -344,11 +310,10 @@ class Client:
         status = answer.status
         said = f"the API answered {status} {answer.reason}"
         asked = retry_after(answer.headers)
+        wish = f" and asks to wait {asked:.0f} s" if asked else ""
         if says_rate_limited(status, answer.headers):
-            wish = f" and asks to wait {asked:.0f} s" if asked else ""
             return RateLimitedError(shown, f"{said}{wish}.", "it is tried again; if it stays, ask less often.", retry_after_seconds=asked)
         if status in self._access.transient_status:
-            wish = f" and asks to wait {asked:.0f} s" if asked else ""
             return SourceUnavailableError(
                 shown, f"{said}{wish}.", "it is tried again; if it stays, ask the owner of the API.", retry_after_seconds=asked
             )
@@ -374,67 +339,6 @@ def _next_link(response: requests.Response) -> str | None:
     return None
 
 
-# -- addresses ----------------------------------------------------------------------------------------------------------
-
-
-def base_folder(base_url: str) -> str:
-    """The folder that paths are relative to, without user and password.
-
-    Raises:
-        ConfigurationError: It is no http or https address.
-    """
-    try:
-        scheme, host, _ = origin(base_url)
-    except ValueError:
-        scheme, host = "", None
-    if scheme not in _DEFAULT_PORTS or not host:
-        raise ConfigurationError("base_url", "it is no http or https address.", "set it like https://host/path/.")
-    shown = shown_url(base_url)
-    return shown if shown.endswith("/") else f"{shown}/"
-
-
-def access_of(
-    base_url: str, credentials: Credentials, headers: Mapping[str, str], *, verify: str | bool, timeout_seconds: float, plain_http: bool
-) -> tuple[str, AuthBase, Secrets]:
-    """The base folder, what to attach, user and password of the address included, and all secrets among them.
-
-    Raises:
-        ConfigurationError: No address, two kinds of credentials, or some that would be readable on their way.
-    """
-    base = base_folder(base_url)
-    parts = urlsplit(base_url)
-    if parts.query:
-        raise ConfigurationError(
-            base, "base_url has a query, which would not be sent.", "give parameters to the Endpoint, a key as ApiKey."
-        )
-    auth = authentication(credentials, verify=verify, timeout_seconds=timeout_seconds)
-    secrets = [*secrets_of(credentials), *(value for name, value in headers.items() if not name.lower().startswith(_HARMLESS))]
-    if parts.username is not None:
-        if not isinstance(credentials, NoAuth):
-            raise ConfigurationError(base, "there are credentials in base_url and in auth.", "leave one of them out.")
-        user, password = unquote(parts.username), unquote(parts.password or "")
-        auth = HTTPBasicAuth(user.encode(), password.encode())
-        secrets += [password, f"{user}:{password}", parts.password or ""]
-    carries = bool(secrets) or not isinstance(credentials, NoAuth)
-    if carries and parts.scheme == "http" and not is_local(parts.hostname) and not plain_http:
-        raise ConfigurationError(
-            base, "credentials would be sent readable, over plain http.", "use https, or say plain_http=True where the network is trusted."
-        )
-    return base, auth, Secrets(secrets)
-
-
-def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port, the port of the scheme where none is written; ValueError where the text is no address."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-
-
-def shown_url(url: str) -> str:
-    """The address without user, password and query, which may hold secrets."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def _target(location: str) -> str:
     try:
         return shown_url(location).partition("//")[2] or shown_url(location)
@@ -442,6 +346,4 @@ def _target(location: str) -> str:
         return "what is no address"
 
 
-__all__ = [
-    "TRANSIENT_STATUS", "Access", "Answer", "Client", "Request", "access_of", "base_folder", "origin", "shown_url",
-]  # fmt: skip
+__all__ = ["TRANSIENT_STATUS", "Answer", "Client", "Request"]

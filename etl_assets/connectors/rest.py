@@ -3,8 +3,8 @@
     api.read(Endpoint("planes.json", records="rows", pages=NextUrl(path="next_url")))
     api.read_children(Endpoint("planes/{tailnum}/flights"), parents)
 
-Not here: where requests may go and what they carry (`http.py`), how an API is paged (`paging.py`), kinds of credentials
-(`credentials.py`), how fast it is asked (`limits.py`), conversion to types (contracts do that).
+Not here: where requests may go and what they carry (`access.py`, `http.py`), one endpoint (`rest_reading.py`), how an API is paged
+(`paging.py`), kinds of credentials (`credentials.py`), how fast it is asked (`limits.py`), conversion to types (contracts do that).
 """
 
 import logging
@@ -20,6 +20,7 @@ import requests
 from pydantic import Field
 
 from etl_assets.accounting import committed_watermarks, record_read, record_unreadable
+from etl_assets.connectors.access import Access, Origin, access_of, origin, shown_url
 from etl_assets.connectors.credentials import (
     ApiKey,
     BasicAuth,
@@ -28,7 +29,7 @@ from etl_assets.connectors.credentials import (
     OAuth2ClientCredentials,
     OAuth2RefreshToken,
 )
-from etl_assets.connectors.http import TRANSIENT_STATUS, Access, Client, access_of, origin, shown_url
+from etl_assets.connectors.http import TRANSIENT_STATUS, Client
 from etl_assets.connectors.limits import Caps, Pace
 from etl_assets.connectors.records import frame_of_text
 from etl_assets.connectors.rest_incremental import IncrementalParameter
@@ -121,7 +122,7 @@ class RestResource(dg.ConfigurableResource["RestResource"]):
             )
         endpoint = replace(endpoint, path=endpoint.path.format())  # {{ is a brace
         with self._client() as client:
-            reading = EndpointReading(client, client.base, endpoint, incremental, _committed(incremental))
+            reading = EndpointReading(client, endpoint, incremental, _committed(incremental))
             count = 0
             empty = True
             for frame, broken in reading.frames():
@@ -176,7 +177,7 @@ class RestResource(dg.ConfigurableResource["RestResource"]):
             for parent in distinct.itertuples(index=False):
                 values = dict(zip(names, parent, strict=True))
                 one = replace(endpoint, path=endpoint.path.format(**{name: _segment(name, value, where) for name, value in values.items()}))
-                reading = EndpointReading(client, client.base, one, incremental, committed)
+                reading = EndpointReading(client, one, incremental, committed)
                 readings.append(reading)
                 try:
                     for frame, broken in reading.frames():
@@ -250,7 +251,7 @@ def _with_parent(frame: pd.DataFrame, values: Mapping[str, Any], where: str) -> 
     return frame.assign(**named)
 
 
-def _declared_origin(url: str) -> tuple[str, str | None, int | None]:
+def _declared_origin(url: str) -> Origin:
     try:
         found = origin(url)
     except ValueError:

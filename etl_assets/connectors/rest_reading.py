@@ -14,8 +14,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from etl_assets.accounting import UnreadableRow, record_watermark
+from etl_assets.connectors.access import shown_url
 from etl_assets.connectors.csv_text import CsvFormat, read_csv_text
-from etl_assets.connectors.http import Answer, Client, Request, shown_url
+from etl_assets.connectors.http import Answer, Client, Request
 from etl_assets.connectors.limits import header
 from etl_assets.connectors.paging import PageAnswer, PageRequest, Paginator, SinglePage
 from etl_assets.connectors.records import flatten, frame_of_text, parse_json, parse_json_lines, select, select_records
@@ -91,11 +92,11 @@ class EndpointReading:
     """One endpoint being read, page by page."""
 
     def __init__(
-        self, client: Client, base: str, endpoint: Endpoint, incremental: IncrementalParameter | None, committed: Mapping[str, Value]
+        self, client: Client, endpoint: Endpoint, incremental: IncrementalParameter | None, committed: Mapping[str, Value]
     ) -> None:
         self._client = client
         self._endpoint = endpoint
-        self._first = client.follow(base, endpoint.path)
+        self._first = client.follow(client.base, endpoint.path)
         self.where = self._where = shown_url(self._first)
         self._shown = shown_url(endpoint.path)
         self._parameters = endpoint.parameters
