@@ -107,10 +107,11 @@ class MysqlDatabase:
         """See `Database`."""
         with _options_understood():
             engine = create_engine(self._url, pool_pre_ping=True, connect_args=self._connect_arguments())
-            sa.event.listen(engine, "connect", self._set_up)
-            connecting = engine.connect()
+        sa.event.listen(engine, "connect", self._set_up)
         try:
-            with connecting as connection:
+            with _options_understood():
+                opened = engine.connect()
+            with opened as connection:
                 yield _MysqlSession(connection)
         finally:
             engine.dispose()
