@@ -7,6 +7,7 @@ import datetime
 import json
 import math
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -61,6 +62,11 @@ def arrow_to_series(column: pa.ChunkedArray) -> "pd.Series[Any]":
     return series
 
 
+def decimals(texts: pa.ChunkedArray) -> "pd.Series[Any]":
+    """Numbers written as text, with as many digits as they have, as `Decimal` objects."""
+    return pd.Series([None if text is None else Decimal(text) for text in texts.to_pylist()], dtype=object)
+
+
 def arrow_to_frame(table: pa.Table) -> pd.DataFrame:
     """A table as pandas holds it exactly; categories become their values, lists and structs JSON text, a column of NULLs text."""
     columns = {name: arrow_to_series(_plain(column)) for name, column in zip(table.column_names, table.columns, strict=True)}
@@ -93,4 +99,4 @@ def _for_json(value: Any) -> Any:
     return value
 
 
-__all__ = ["TEXT", "arrow_to_frame", "arrow_to_series", "in_tables", "pandas_dtype"]
+__all__ = ["TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "in_tables", "pandas_dtype"]

@@ -15,6 +15,7 @@ import pandas as pd
 
 from etl_assets.accounting import SOURCE_POSITION
 from etl_assets.errors import ConfigurationError, SourceNotFoundError
+from etl_assets.frames import TEXT
 from etl_assets.loading import sql as statements
 from etl_assets.loading.postgres import PostgresResource
 
@@ -91,8 +92,8 @@ def frame_of(rows: Sequence[QuarantinedRow]) -> pd.DataFrame:
     for name in frame.columns:
         values = frame[name]
         if values.map(lambda value: isinstance(value, str) or value is None or value != value).all():
-            frame[name] = values.astype(pd.StringDtype(na_value=float("nan")))
-    frame[SOURCE_POSITION] = pd.array([row.position for row in rows], dtype=pd.StringDtype(na_value=float("nan")))
+            frame[name] = values.astype(TEXT)
+    frame[SOURCE_POSITION] = pd.array([row.position for row in rows], dtype=TEXT)
     return frame
 
 

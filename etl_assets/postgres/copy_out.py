@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -20,7 +19,7 @@ from psycopg2 import sql
 from sqlalchemy.engine import Connection
 
 from etl_assets.errors import SourceFormatError
-from etl_assets.frames import arrow_to_series, in_tables
+from etl_assets.frames import arrow_to_series, decimals, in_tables
 from etl_assets.postgres.types import arrow_type_for_reading
 
 _BUFFER_BYTES = 2**20
@@ -157,7 +156,7 @@ def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]]) -> pd.DataFrame
     columns: dict[str, Any] = {}
     for (name, type_name), column in zip(types, table.columns, strict=True):
         if type_name.startswith("numeric") and not pa.types.is_decimal(column.type):
-            columns[name] = pd.Series([None if text is None else Decimal(text) for text in column.to_pylist()], dtype=object)
+            columns[name] = decimals(column)
         elif type_name == "bytea":
             columns[name] = pd.Series([None if text is None else bytes.fromhex(text[2:]) for text in column.to_pylist()], dtype=object)
         else:

@@ -10,7 +10,6 @@ import datetime
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from sqlalchemy.engine import URL
 from etl_assets.connectors.databases.reflection import of_duckdb
 from etl_assets.connectors.databases.session import Session, compile_statement
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
-from etl_assets.frames import arrow_to_series, in_tables
+from etl_assets.frames import arrow_to_series, decimals, in_tables
 from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.copy_out import refuse_repeated_columns
 
@@ -137,7 +136,7 @@ def _exact(text: str, types: dict[str, str]) -> str:
     """The query with those columns cast that Arrow would change."""
     casts = []
     for name, type_ in types.items():
-        quoted = '"' + name.replace('"', '""') + '"'
+        quoted = _DIALECT.identifier_preparer.quote_identifier(name)
         if type_.endswith("]") or type_.startswith(_AS_JSON):
             casts.append(f"CAST(to_json({quoted}) AS VARCHAR) AS {quoted}")
         elif type_.startswith(_AS_TEXT + _AS_NUMBER):
@@ -152,7 +151,7 @@ def _frame(table: pa.Table, types: dict[str, str], where: str) -> pd.DataFrame:
             column = column.cast(pa.large_string())
         try:
             if types[name].startswith(_AS_NUMBER):
-                columns[name] = pd.Series([None if text is None else Decimal(text) for text in column.to_pylist()], dtype=object)
+                columns[name] = decimals(column)
             else:
                 columns[name] = arrow_to_series(column)
         except (pa.ArrowException, OverflowError, ValueError) as error:

@@ -8,7 +8,7 @@ Not here: which rows are asked for (`sql.py`).
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ from sqlalchemy.engine import URL
 from etl_assets.connectors.databases.reflection import reflected
 from etl_assets.connectors.databases.session import Session, compile_statement, typed_frame
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
-from etl_assets.frames import arrow_to_series, in_tables
+from etl_assets.frames import arrow_to_frame, in_tables
 from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.copy_out import refuse_repeated_columns
 
 _DIALECT: Any = sqlite.dialect()
+_quoted: Callable[[str], str] = _DIALECT.identifier_preparer.quote_identifier
 _BINDABLE = (int, float, str, bytes)
 _UNSUITED = (adbc_driver_manager.Error, OSError, pa.ArrowException, UnicodeDecodeError)
 _WAIT_SECONDS = 5
@@ -192,15 +193,10 @@ def _close(*opened: Any) -> None:
 
 def _frame(table: pa.Table, empty: set[str]) -> pd.DataFrame:
     table.validate(full=True)  # text that is no UTF-8 would only show when it is used
-    columns = {
-        name: arrow_to_series(pa.chunked_array([pa.nulls(len(column), pa.large_string())]) if name in empty else column)
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
-    return pd.DataFrame(columns, columns=table.column_names, index=pd.RangeIndex(table.num_rows))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    for place, name in enumerate(table.column_names):
+        if name in empty:
+            table = table.set_column(place, name, pa.nulls(table.num_rows))
+    return arrow_to_frame(table)
 
 
 __all__ = ["SqliteDatabase"]
