@@ -197,12 +197,7 @@ class _Run:
                 asset.key,
                 asset.metadata,
                 self.context.run.run_id,
-                LoadDetails(
-                    spec=self.contract.table,
-                    counts=RowCounts(read=0),
-                    orchestrator=_orchestrator(self.context),
-                    disposition=asset.disposition,
-                ),
+                self.nothing,
                 Batches(batches.frames, unique=self.contract.unique_rules, finish=finish),
             )
         except _RefusedError as error:

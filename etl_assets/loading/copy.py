@@ -125,7 +125,6 @@ def _encoder(column: ColumnSpec, field: pa.Field) -> Any:
 
 
 def _csv(columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> Iterator[bytes]:
-    options = pyarrow.csv.WriteOptions(include_header=False)
     for start in range(0, len(frame), BATCH_ROWS):
         part = frame.iloc[start : start + BATCH_ROWS]
         arrays = []
@@ -135,9 +134,15 @@ def _csv(columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> Iter
                 arrays.append(_each(part[column.name], column, pa.large_string(), _as_text, where))
             else:
                 arrays.append(_array(part[column.name], column, type_, where))
-        sink = pa.BufferOutputStream()
-        pyarrow.csv.write_csv(pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns]), sink, options)
-        yield sink.getvalue().to_pybytes()
+        yield as_csv(arrays)
+
+
+def as_csv(arrays: Sequence[pa.Array]) -> bytes:
+    """Columns of one length as CSV without a header, as COPY reads it: NULL is an empty field, '' is quoted."""
+    sink = pa.BufferOutputStream()
+    batch = pa.RecordBatch.from_arrays(arrays, names=[str(place) for place in range(len(arrays))])
+    pyarrow.csv.write_csv(batch, sink, pyarrow.csv.WriteOptions(include_header=False))
+    return bytes(sink.getvalue())
 
 
 def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, where: str) -> pa.Array:
@@ -252,4 +257,4 @@ def _first_unstorable(values: "pd.Series[Any]", column: ColumnSpec, store: Calla
     )
 
 
-__all__ = ["BATCH_ROWS", "copy_chunks", "copy_frame"]
+__all__ = ["BATCH_ROWS", "as_csv", "copy_chunks", "copy_frame"]

@@ -6,7 +6,7 @@ picks columns. Not here: how a load works (`writer.py`), what a contract means.
 
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -123,7 +123,8 @@ class PostgresIOManager(dg.ConfigurableIOManager):
                 asset,
             )  # fmt: skip
         details = obj.attrs.pop(_ATTRIBUTE, None)
-        request = self._request(context, details)
+        key = context.asset_key if context.has_asset_key else dg.AssetKey([context.step_key.replace(".", "_"), context.name])
+        request = _request(key, context.definition_metadata or {}, context.run_id, details)
         try:
             result = self.postgres.write(obj, request)
         except EtlError as error:
@@ -162,9 +163,8 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         Raises:
             EtlError: As `writer.write`; the table is then as it was.
         """
-        request = LoadRequest(
-            target=table_of(key, metadata), identity=_identity(key, run_id, details), spec=details.spec, disposition=details.disposition
-        )
+        # What there is to count is counted while the batches come.
+        request = replace(_request(key, metadata, run_id, details), counts=None)
         result = self.postgres.write_batches(batches, request)
         return Stored(request=batches.request or request, result=result)
 
@@ -178,30 +178,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             details: Rows rejected, and what is known of the others.
             error: Why the load was refused.
         """
-        identity = _identity(key, run_id, details)
-        self.postgres.reject(
-            LoadRequest(
-                target=table_of(key, metadata),
-                identity=identity,
-                spec=details.spec,
-                disposition=details.disposition,
-                counts=details.counts,
-                rejected=details.rejected,
-            ),
-            error,
-        )
-
-    def _request(self, context: dg.OutputContext, details: LoadDetails | None) -> LoadRequest:
-        key = context.asset_key if context.has_asset_key else dg.AssetKey([context.step_key.replace(".", "_"), context.name])
-        return LoadRequest(
-            target=table_of(key, context.definition_metadata or {}),
-            identity=_identity(key, context.run_id, details),
-            spec=details.spec if details else None,
-            counts=details.counts if details else None,
-            rejected=details.rejected if details else (),
-            disposition=details.disposition if details else WriteDisposition.REPLACE,
-            watermarks=details.watermarks if details else (),
-        )
+        self.postgres.reject(_request(key, metadata, run_id, details), error)
 
 
 def failure(error: EtlError, asset: str) -> dg.Failure:
@@ -238,12 +215,25 @@ def table_of(key: dg.AssetKey, metadata: Any) -> TableRef:
     return TableRef(schema=str(declared) if declared else (path[-2] if len(path) > 1 else "public"), table=path[-1])
 
 
-def _identity(key: dg.AssetKey, run_id: str | None, details: LoadDetails | None) -> LoadIdentity:
-    return LoadIdentity(
+def _request(key: dg.AssetKey, metadata: Mapping[str, Any], run_id: str | None, details: LoadDetails | None) -> LoadRequest:
+    """What is asked of the writer for an asset; without details for rows that say nothing of themselves."""
+    identity = LoadIdentity(
         load_id=uuid.uuid4(),
         asset=key.to_user_string(),
         run_id=run_id,
         orchestrator=details.orchestrator if details else "dagster",
+    )
+    target = table_of(key, metadata)
+    if details is None:
+        return LoadRequest(target=target, identity=identity)
+    return LoadRequest(
+        target=target,
+        identity=identity,
+        spec=details.spec,
+        counts=details.counts,
+        rejected=details.rejected,
+        disposition=details.disposition,
+        watermarks=details.watermarks,
     )
 
 

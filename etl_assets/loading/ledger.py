@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import sqlalchemy as sa
 from psycopg2.extras import execute_values
 from sqlalchemy.engine import Connection, Engine
@@ -18,15 +17,13 @@ from sqlalchemy.engine import Connection, Engine
 from etl_assets.errors import DatabaseRefusedError, EtlError
 from etl_assets.loading import session
 from etl_assets.loading import sql as statements
-from etl_assets.loading.copy import copy_chunks
+from etl_assets.loading.copy import BATCH_ROWS, as_csv, copy_chunks
 from etl_assets.loading.table import LoadRequest, LoadResult, RejectedRow
 from etl_assets.watermarks import UNKNOWN, Value, from_text, to_text
 
 logger = logging.getLogger(__name__)
 
-_CHUNK_ROWS = 10_000
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-_WITHOUT_HEADER = pyarrow.csv.WriteOptions(include_header=False)
 
 
 def read_watermarks(engine: Engine, asset: str) -> dict[str, Value]:
@@ -40,8 +37,12 @@ def read_watermarks(engine: Engine, asset: str) -> dict[str, Value]:
         cursor.execute("SELECT to_regclass('etl.watermarks') IS NOT NULL")
         if not cursor.fetchone()[0]:
             return {}
-        cursor.execute(statements.WATERMARKS_OF_ASSET, {"asset": asset})
-        return {source: from_text(source, kind, text).value for source, kind, text in cursor.fetchall()}
+        return _watermarks(cursor, asset)
+
+
+def _watermarks(cursor: Any, asset: str) -> dict[str, Value]:
+    cursor.execute(statements.WATERMARKS_OF_ASSET, {"asset": asset})
+    return {source: from_text(source, kind, text).value for source, kind, text in cursor.fetchall()}
 
 
 def refuse_overtaken(cursor: Any, request: LoadRequest) -> None:
@@ -53,8 +54,7 @@ def refuse_overtaken(cursor: Any, request: LoadRequest) -> None:
     identity = request.identity
     if not request.watermarks:
         return
-    cursor.execute(statements.WATERMARKS_OF_ASSET, {"asset": identity.asset})
-    stored = {source: from_text(source, kind, text).value for source, kind, text in cursor.fetchall()}
+    stored = _watermarks(cursor, identity.asset)
     for mark in request.watermarks:
         if mark.started_from is not UNKNOWN and stored.get(mark.source) != mark.started_from:
             raise DatabaseRefusedError(
@@ -159,7 +159,7 @@ def _as_csv(request: LoadRequest, rejected: Iterable[RejectedRow]) -> Iterator[b
     identity = request.identity
     load = (str(identity.load_id), identity.asset, identity.partition, identity.run_id)
     remaining = iter(rejected)
-    while rows := list(itertools.islice(remaining, _CHUNK_ROWS)):
+    while rows := list(itertools.islice(remaining, BATCH_ROWS)):
         columns = [[value] * len(rows) for value in load]
         columns += [
             [row.position for row in rows],
@@ -167,11 +167,7 @@ def _as_csv(request: LoadRequest, rejected: Iterable[RejectedRow]) -> Iterator[b
             ["{" + ",".join(row.rules) + "}" for row in rows],
             [row.message.replace("\0", "\\0") for row in rows],
         ]
-        sink = pa.BufferOutputStream()
-        arrays = [pa.array(column, pa.large_string()) for column in columns]
-        names = [str(place) for place in range(len(arrays))]
-        pyarrow.csv.write_csv(pa.RecordBatch.from_arrays(arrays, names=names), sink, _WITHOUT_HEADER)
-        yield sink.getvalue().to_pybytes()
+        yield as_csv([pa.array(column, pa.large_string()) for column in columns])
 
 
 def _storable_json(record: str) -> str:

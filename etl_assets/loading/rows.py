@@ -49,6 +49,17 @@ class WholeFrame:
         return 0
 
 
+def in_columns(frame: pd.DataFrame, names: Sequence[str], *, what: str, where: str) -> pd.DataFrame:
+    """The frame in the columns of its table, with a RangeIndex.
+
+    Raises:
+        UnstorableValueError: It has other columns; the message calls it `what`.
+    """
+    if sorted(map(str, frame.columns)) != sorted(names):
+        raise UnstorableValueError(where, f"{what} columns {list(frame.columns)}, the table {list(names)}.", "make them the same.")
+    return frame[list(names)].reset_index(drop=True)
+
+
 Repeated = tuple[dict[str, Any], tuple[str, ...]]
 
 
@@ -83,9 +94,7 @@ class Batches:
         names = [column.name for column in columns]
         copied = 0
         for frame in self._frames():
-            if sorted(map(str, frame.columns)) != sorted(names):
-                raise UnstorableValueError(where, f"a batch has columns {list(frame.columns)}, the table {names}.", "make them the same.")
-            copied += copy_frame(cursor, table, columns, frame[names].reset_index(drop=True), where=where)
+            copied += copy_frame(cursor, table, columns, in_columns(frame, names, what="a batch has", where=where), where=where)
         return copied
 
     def settle(self, cursor: Any, table: sql.Composable) -> int:
@@ -128,4 +137,4 @@ def _breaks(rule: UniqueRule) -> sql.Composed:
     return sql.SQL("({} AND {})").format(present, sql.SQL(repeated).format(key=key))
 
 
-__all__ = ["Batches", "Repeated", "Rows", "WholeFrame"]
+__all__ = ["Batches", "Repeated", "Rows", "WholeFrame", "in_columns"]

@@ -114,11 +114,13 @@ COPY_QUARANTINE: Final = (
     "COPY etl.quarantine (load_id, asset, partition, run_id, source_position, record, rules, message) FROM STDIN WITH (FORMAT csv)"
 )
 
+_QUARANTINED_ROW = """
+    SELECT q.id, q.asset, q.load_id::text, q.run_id, q.source_position, q.record::text, q.rules, q.message, q.quarantined_at
+      FROM etl.quarantine q"""
+
 # Rows that are missing from their tables: of an asset whose table was replaced, those of its last load only. Rows of loads that were
 # refused are not: their whole load is missing.
-OPEN_ROWS: Final = """
-    SELECT q.id, q.asset, q.load_id::text, q.run_id, q.source_position, q.record::text, q.rules, q.message, q.quarantined_at
-      FROM etl.quarantine q JOIN etl.loads l ON l.load_id = q.load_id AND l.status = 'succeeded'
+OPEN_ROWS: Final = f"""{_QUARANTINED_ROW} JOIN etl.loads l ON l.load_id = q.load_id AND l.status = 'succeeded'
      WHERE q.replayed_by IS NULL AND (%(asset)s::text IS NULL OR q.asset = %(asset)s)
        AND NOT EXISTS (
            SELECT FROM etl.loads later
@@ -128,18 +130,13 @@ OPEN_ROWS: Final = """
 """
 
 # Rows that the newest load of each asset refused, where that load failed.
-REFUSED_ROWS: Final = """
-    SELECT q.id, q.asset, q.load_id::text, q.run_id, q.source_position, q.record::text, q.rules, q.message, q.quarantined_at
-      FROM etl.quarantine q JOIN etl.loads l ON l.load_id = q.load_id AND l.status = 'failed'
+REFUSED_ROWS: Final = f"""{_QUARANTINED_ROW} JOIN etl.loads l ON l.load_id = q.load_id AND l.status = 'failed'
      WHERE (%(asset)s::text IS NULL OR q.asset = %(asset)s)
        AND NOT EXISTS (SELECT FROM etl.loads later WHERE later.asset = q.asset AND later.recorded_at > l.recorded_at)
      ORDER BY q.asset, q.id
 """
 
-ROW_BY_ID: Final = """
-    SELECT id, asset, load_id::text, run_id, source_position, record::text, rules, message, quarantined_at
-      FROM etl.quarantine WHERE id = %(number)s
-"""
+ROW_BY_ID: Final = f"{_QUARANTINED_ROW} WHERE q.id = %(number)s"
 
 MARK_REPLAYED: Final = "UPDATE etl.quarantine SET replayed_by = %(load)s WHERE id = ANY(%(ids)s) AND replayed_by IS NULL"
 

@@ -17,13 +17,12 @@ from sqlalchemy.engine import Engine
 
 from etl_assets.errors import EtlError, UnstorableValueError
 from etl_assets.loading import dispositions, ledger, session
-from etl_assets.loading.rows import Batches, WholeFrame
+from etl_assets.loading.rows import Batches, WholeFrame, in_columns
 from etl_assets.loading.table import ColumnSpec, LoadRequest, LoadResult, TableSpec
 from etl_assets.postgres.types import from_pandas_dtype
 from etl_assets.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
-
 
 LOCK_TIMEOUT_SECONDS = 60
 ANALYZE_FROM_ROWS = 1000
@@ -45,10 +44,8 @@ def write(engine: Engine, request: LoadRequest, frame: pd.DataFrame, *, policy: 
     """
     where = request.identity.asset
     spec = request.spec or spec_of_frame(frame, where=where)
-    names = [column.name for column in spec.columns]
-    if sorted(map(str, frame.columns)) != sorted(names):
-        raise UnstorableValueError(where, f"the rows have columns {list(frame.columns)}, the table {names}.", "make them the same.")
-    return _write(engine, request, spec, WholeFrame(frame[names].reset_index(drop=True)), policy)
+    rows = WholeFrame(in_columns(frame, [column.name for column in spec.columns], what="the rows have", where=where))
+    return _write(engine, request, spec, rows, policy)
 
 
 def write_batches(engine: Engine, request: LoadRequest, batches: Batches, *, policy: RetryPolicy) -> LoadResult:
