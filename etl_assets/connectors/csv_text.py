@@ -3,15 +3,16 @@
 A record with another number of fields than the header, a stray quote, a quote that is never closed, a NUL byte: its lines are handed
 over as unreadable, each with its number and its text, and the reading goes on after them. Nothing shifts, nothing is padded.
 
-Not here: files, encodings (`storage.py`), types (contracts do that).
+Not here: files (`storage.py`), encodings (`encoding.py`), types (contracts do that).
 """
 
 import csv
 import itertools
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -19,6 +20,8 @@ from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
 from etl_assets.connectors.records import refuse_reserved
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT
+
+_TABS = re.compile(r"\.(tsv|tab)(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,11 @@ class CsvBatch:
         }
         columns[SOURCE_POSITION] = pd.array([f"{name} line {line}" for line in self.lines], dtype=TEXT)
         return pd.DataFrame(columns, index=pd.RangeIndex(len(self.rows)))
+
+
+def default_delimiter(name: str) -> Literal[",", "\t"]:
+    """What parts the fields of a file where nobody says it: a tab in files named .tsv or .tab, packed or not, else a comma."""
+    return "\t" if _TABS.search(name) else ","
 
 
 class _Lines:
@@ -197,4 +205,4 @@ def one_header(headers: Sequence[tuple[str, tuple[str, ...]]]) -> None:
             )
 
 
-__all__ = ["CsvBatch", "CsvFormat", "one_header", "read_csv_text"]
+__all__ = ["CsvBatch", "CsvFormat", "default_delimiter", "one_header", "read_csv_text"]

@@ -13,20 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-import dagster as dg
 import pandas as pd
 import python_calamine
 from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, StepReport, UnreadableRow, record_read, record_step, record_unreadable, record_watermark
 from etl_assets.connectors.files import HASH, Only, files_to_read
-from etl_assets.connectors.records import frame_of_text, refuse_reserved
-from etl_assets.connectors.retrying import FILE_RETRY, Retry
+from etl_assets.connectors.records import concatenated, frame_of_text, refuse_reserved
 from etl_assets.connectors.sheet_xml import column_letters, column_number, corrections, refuse_vast, sheet_xml, with_ods_blanks
-from etl_assets.connectors.storage import Storage, StoredFile, refuse_zip_bomb
+from etl_assets.connectors.storage import FolderResource, StoredFile
+from etl_assets.connectors.unpacking import refuse_zip_bomb
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError
 from etl_assets.frames import TEXT
-from etl_assets.secrets import SECRET
 
 _OLE = bytes.fromhex("D0CF11E0A1B11AE1")
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -59,17 +57,10 @@ class Layout:
 _WHOLE_SHEET = Layout()
 
 
-class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
+class ExcelResource(FolderResource):
     """Workbooks below one folder."""
 
-    base_folder: str = Field(
-        description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
-    )
-    storage_options: dict[str, str] = Field(
-        default={}, repr=False, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
-    )
     file_bytes: int = Field(default=512 * 2**20, description="Largest workbook, packed and unpacked.")
-    retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
 
     def read(
         self,
@@ -102,7 +93,7 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
                 or a cell outside the named columns.
             ConfigurationError: The sheet is hidden, or the layout cannot be read.
         """
-        storage = Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
+        storage = self.storage()
         frames: list[pd.DataFrame] = []
         for file, opened, digest in files_to_read(storage, path, only):
             refuse_zip_bomb(opened, self.file_bytes, file.where)
@@ -117,9 +108,7 @@ class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
                     )
             if digest is not None:
                 record_watermark(f"{HASH}{digest}", file.name)
-        if not frames:
-            return frame_of_text([], [])
-        return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)[list(frames[0].columns)]
+        return concatenated(frames or [frame_of_text([], [])])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,45 +9,38 @@ Not here: where files lie (`storage.py`), Excel (`excel.py`), conversion to type
 import contextlib
 import itertools
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
-import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
-from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow, committed_watermarks, record_read, record_unreadable, record_watermark
-from etl_assets.connectors.csv_text import CsvFormat, one_header, read_csv_text
+from etl_assets.connectors.csv_text import CsvFormat, default_delimiter, one_header, read_csv_text
 from etl_assets.connectors.encoding import open_text
-from etl_assets.connectors.records import flatten, frame_of_text, parse_json, parse_json_lines, refuse_reserved, select_records
-from etl_assets.connectors.retrying import FILE_RETRY, Retry
-from etl_assets.connectors.storage import Storage, StoredFile, digest_of
+from etl_assets.connectors.records import (
+    concatenated,
+    flattened,
+    frame_of_text,
+    parse_json,
+    parse_json_lines,
+    refuse_reserved,
+    select_records,
+)
+from etl_assets.connectors.storage import FolderResource, Storage, StoredFile, digest_of
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT, arrow_to_frame, in_tables
-from etl_assets.secrets import SECRET
 
 logger = logging.getLogger(__name__)
 
 Only = Literal["all", "new", "new_or_changed"]
 HASH = "sha256 "
 _ROWS = 50_000  # text is made into columns so many rows at a time, which takes less memory than all at once
-_TABS = re.compile(r"\.(tsv|tab)(\.(gz|bz2|xz|zst|zip))?$", re.IGNORECASE)
 
 
-class FilesResource(dg.ConfigurableResource["FilesResource"]):
+class FilesResource(FolderResource):
     """CSV, JSON and Parquet files below one folder."""
-
-    base_folder: str = Field(
-        description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
-    )
-    storage_options: dict[str, str] = Field(
-        default={}, repr=False, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
-    )
-    file_bytes: int = Field(default=16 * 2**30, description="Largest file, packed and unpacked.")
-    retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
 
     def read_csv(
         self,
@@ -82,7 +75,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             SourceFormatError: Wrong encoding, no header, an empty, repeated or reserved name, files of different columns; and outside
                 an asset, a record that cannot be read.
         """
-        return _concatenated(self._csv(path, delimiter, quote, encoding, null_markers, only, _ROWS))
+        return concatenated(self._csv(path, delimiter, quote, encoding, null_markers, only, _ROWS))
 
     def read_csv_batches(
         self,
@@ -129,9 +122,9 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             with open_text(opened, encoding, where=file.where) as (text, known):
                 found = select_records(parse_json(text.read(), where=file.where), records, where=file.where)
             positions = [f"{file.name} record {number}" for number in range(1, len(found) + 1)]
-            yield frame_of_text(_flattened(found, positions, flatten), positions), [], known
+            yield frame_of_text(flattened(found, flatten, positions), positions), [], known
 
-        return _concatenated(self._each(path, only, read))
+        return concatenated(self._each(path, only, read))
 
     def read_json_lines(self, path: str, *, encoding: str | None = None, flatten: str | None = None, only: Only = "all") -> pd.DataFrame:
         """All objects of a file with one JSON object per line, or of all files that a glob names, as text.
@@ -139,7 +132,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         Blank lines are nothing; a line that is no object goes to the quarantine. Positions are "events.jsonl line 17". Otherwise as
         `read_json`.
         """
-        return _concatenated(self._json_lines(path, encoding, flatten, only, _ROWS))
+        return concatenated(self._json_lines(path, encoding, flatten, only, _ROWS))
 
     def read_json_lines_batches(
         self, path: str, *, encoding: str | None = None, flatten: str | None = None, only: Only = "all", rows: int = _ROWS
@@ -163,7 +156,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         Raises:
             SourceFormatError: It is no Parquet file, a column is missing; and what `read_csv` raises.
         """
-        return _concatenated(self._parquet(path, columns, only, None))
+        return concatenated(self._parquet(path, columns, only, None))
 
     def read_parquet_batches(
         self, path: str, *, columns: Sequence[str] | None = None, only: Only = "all", rows: int = _ROWS
@@ -186,13 +179,13 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
     ) -> Iterator[pd.DataFrame]:
         headers: list[tuple[str, tuple[str, ...]]] = []
         _refuse_text("null_markers", null_markers)
-        commas, tabs = (
-            CsvFormat(delimiter=default if delimiter is None else delimiter, quote=quote, null_markers=tuple(null_markers))
+        formats = {
+            default: CsvFormat(delimiter=default if delimiter is None else delimiter, quote=quote, null_markers=tuple(null_markers))
             for default in (",", "\t")
-        )
+        }
 
         def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
-            format_ = tabs if _TABS.search(file.name) else commas
+            format_ = formats[default_delimiter(file.name)]
             with open_text(opened, encoding, where=file.where) as (text, known):
                 for batch in read_csv_text(text, format_, name=file.name, rows=rows):
                     if not headers or headers[-1][0] != file.name:
@@ -208,8 +201,8 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             with open_text(opened, encoding, where=file.where) as (text, known):
                 lines = enumerate(text, start=1)
                 while taken := list(itertools.islice(lines, rows)):
-                    found, numbers, broken = parse_json_lines(taken, where=file.name, separator=flatten)
-                    yield frame_of_text(found, [f"{file.name} line {number}" for number in numbers]), broken, known
+                    found = parse_json_lines(taken, where=file.name, separator=flatten)
+                    yield found.frame(file.name), found.unreadable, known
 
         return self._each(path, only, read)
 
@@ -253,7 +246,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         packed: bool = False,
     ) -> Iterator[pd.DataFrame]:
         """The frames of each file that is to be read, and what the account needs to know of it; at least one frame."""
-        storage = Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
+        storage = self.storage()
         none = True
         for file, stored, digest in files_to_read(storage, path, only):
             count = 0
@@ -360,21 +353,6 @@ def _kind(type_: pa.DataType) -> str:
     if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
         return "float" if pa.types.is_floating(type_) else "decimal"
     return str(type_)
-
-
-def _flattened(found: Any, positions: Sequence[str], separator: str | None) -> Any:
-    if separator is None:
-        return found
-    return [flatten(record, separator, where=place) for record, place in zip(found, positions, strict=True)]
-
-
-def _concatenated(frames: Iterator[pd.DataFrame]) -> pd.DataFrame:
-    read = list(frames)
-    if len(read) == 1:
-        return read[0]
-    whole = pd.concat(read, ignore_index=True)
-    names = [name for name in whole.columns if name != SOURCE_POSITION]
-    return whole[[*names, SOURCE_POSITION]]
 
 
 __all__ = ["HASH", "FilesResource", "Only", "files_to_read"]

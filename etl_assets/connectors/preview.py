@@ -16,13 +16,14 @@ import pandas as pd
 import python_calamine
 
 from etl_assets.accounting import open_account
-from etl_assets.connectors.csv_text import CsvFormat, read_csv_text
+from etl_assets.connectors.csv_text import CsvFormat, default_delimiter, read_csv_text
 from etl_assets.connectors.encoding import GUESS, open_text
 from etl_assets.connectors.excel import ExcelResource, Layout, open_workbook, sheet_content
 from etl_assets.connectors.files import FilesResource
 from etl_assets.connectors.records import parse_json
 from etl_assets.connectors.sheet_xml import with_ods_blanks
-from etl_assets.connectors.storage import Storage, StoredFile, refuse_zip_bomb
+from etl_assets.connectors.storage import Storage, StoredFile
+from etl_assets.connectors.unpacking import refuse_zip_bomb
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
 from etl_assets.retry import NO_RETRY
 
@@ -106,7 +107,6 @@ def _preview_csv(storage: Storage, file: StoredFile) -> Preview:
     lines, known, encoding = _sample(storage, file)
     delimiter, quote = _sniff("".join(lines))
     format_ = CsvFormat(delimiter=delimiter, quote=quote)
-    default = "\t" if file.name.lower().endswith((".tsv", ".tab")) else ","
     facts = [("encoding", known), ("delimiter", repr(delimiter)), ("quote", repr(quote)), ("line ends", _line_ends(lines))]
     try:
         (batch,) = read_csv_text(lines, format_, name=file.name)
@@ -117,7 +117,7 @@ def _preview_csv(storage: Storage, file: StoredFile) -> Preview:
     except SourceFormatError as error:
         header, rows = (), []
         facts.append(("header", error.cause))
-    options = [f'delimiter="{_escaped(delimiter)}"'] if delimiter != default else []
+    options = [f'delimiter="{_escaped(delimiter)}"'] if delimiter != default_delimiter(file.name) else []
     options += [f'quote="{quote}"' if quote is not None else "quote=None"] if quote not in ('"', None) else []
     options += [f'encoding="{encoding}"'] if encoding is not None else []
     call = f"files.read_csv({', '.join([json.dumps(file.name), *options])})"

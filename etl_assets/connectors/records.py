@@ -7,6 +7,7 @@ JSON comes from.
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -108,19 +109,36 @@ def _kind(value: Any) -> str:
     return "number" if isinstance(value, _Number) else type(value).__name__
 
 
-def parse_json_lines(
-    lines: Iterable[tuple[int, str]], *, where: str, separator: str | None = None
-) -> tuple[list[Mapping[str, Any]], list[int], list[UnreadableRow]]:
-    """Objects of JSON lines, the number of the line of each, and the lines that hold none; blank lines are nothing.
+@dataclass(frozen=True, kw_only=True)
+class JsonLines:
+    """What some JSON lines hold.
+
+    Attributes:
+        records: The objects.
+        rows: Their cells as text.
+        numbers: Number of the line of each.
+        unreadable: The lines that hold no object.
+    """
+
+    records: list[Mapping[str, Any]] = field(repr=False)
+    rows: list[Mapping[str, str | None]] = field(repr=False)
+    numbers: list[int] = field(repr=False)
+    unreadable: list[UnreadableRow] = field(repr=False)
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """The objects as `frame_of_text` has them."""
+        return _frame(self.rows, [f"{name} line {number}" for number in self.numbers])
+
+
+def parse_json_lines(lines: Iterable[tuple[int, str]], *, where: str, separator: str | None = None) -> JsonLines:
+    """Parse JSON lines; blank ones are nothing.
 
     Args:
         lines: Number and text of each line.
         where: Name of the source, for positions.
         separator: Flatten each object with it; None leaves them as they are.
     """
-    found: list[Mapping[str, Any]] = []
-    numbers: list[int] = []
-    broken: list[UnreadableRow] = []
+    found = JsonLines(records=[], rows=[], numbers=[], unreadable=[])
     for number, line in lines:
         if not line.strip(" \t\r\n"):
             continue
@@ -131,13 +149,22 @@ def parse_json_lines(
                 raise SourceFormatError(place, f"this is a {_kind(record)}, not an object.", "")
             if separator is not None:
                 record = flatten(record, separator, where=place)
-            _row(record, place)
+            row = _row(record, place)
         except SourceFormatError as error:
-            broken.append(UnreadableRow(position=place, raw=line.rstrip("\r\n"), rule="json", says=error.cause.rstrip(".")))
+            raw = line.rstrip("\r\n")
+            found.unreadable.append(UnreadableRow(position=place, raw=raw, rule="json", says=error.cause.rstrip(".")))
             continue
-        found.append(record)
-        numbers.append(number)
-    return found, numbers, broken
+        found.records.append(record)
+        found.rows.append(row)
+        found.numbers.append(number)
+    return found
+
+
+def flattened(records: Sequence[Mapping[str, Any]], separator: str | None, positions: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    """Each record as `flatten` has it; the records themselves where there is no separator. Errors name the position."""
+    if separator is None:
+        return records
+    return [flatten(record, separator, where=place) for record, place in zip(records, positions, strict=True)]
 
 
 def flatten(record: Mapping[str, Any], separator: str, *, where: str) -> dict[str, Any]:
@@ -174,11 +201,24 @@ def frame_of_text(records: Sequence[Mapping[str, Any]], positions: Iterable[str]
         SourceFormatError: A record has a key `source_position`, a text that is no Unicode, or a value nested too deeply.
     """
     places = list(positions)
-    rows = [_row(record, place) for record, place in zip(records, places, strict=True)]
+    return _frame([_row(record, place) for record, place in zip(records, places, strict=True)], places)
+
+
+def _frame(rows: Sequence[Mapping[str, str | None]], places: Sequence[str]) -> pd.DataFrame:
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns: dict[str, Any] = {name: pd.array([row.get(name) for row in rows], dtype=TEXT) for name in names}
     columns[SOURCE_POSITION] = pd.array(places, dtype=TEXT)
     return pd.DataFrame(columns)
+
+
+def concatenated(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Frames with `source_position` one below the other, that column the last; at least one frame."""
+    read = list(frames)
+    if len(read) == 1:
+        return read[0]
+    whole = pd.concat(read, ignore_index=True)
+    names = [name for name in whole.columns if name != SOURCE_POSITION]
+    return whole[[*names, SOURCE_POSITION]]
 
 
 def refuse_reserved(names: Iterable[str], where: str) -> None:
@@ -221,4 +261,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-__all__ = ["flatten", "frame_of_text", "parse_json", "parse_json_lines", "refuse_reserved", "select", "select_records"]
+__all__ = [
+    "JsonLines", "concatenated", "flattened", "frame_of_text", "parse_json", "parse_json_lines", "refuse_reserved", "select",
+    "select_records",
+]  # fmt: skip

@@ -19,7 +19,7 @@ from etl_assets.connectors.csv_text import CsvFormat, read_csv_text
 from etl_assets.connectors.http import Answer, Client, Request
 from etl_assets.connectors.limits import header
 from etl_assets.connectors.paging import PageAnswer, PageRequest, Paginator, SinglePage
-from etl_assets.connectors.records import flatten, frame_of_text, parse_json, parse_json_lines, select, select_records
+from etl_assets.connectors.records import flattened, frame_of_text, parse_json, parse_json_lines, select, select_records
 from etl_assets.connectors.rest_incremental import Highest, IncrementalParameter
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.watermarks import Value
@@ -119,9 +119,7 @@ class EndpointReading:
             self._count += len(records) + len(broken)
             if self._highest is not None:
                 self._highest.look_at(records, positions)
-            if endpoint.flatten is not None:
-                records = [flatten(record, endpoint.flatten, where=place) for record, place in zip(records, positions, strict=True)]
-            yield frame_of_text(records, positions), broken
+            yield frame_of_text(flattened(records, endpoint.flatten, positions), positions), broken
         if self._announced is not None and self._announced != self._count:
             raise SourceFormatError(
                 self._where, f"the server said {self._announced} records, {self._count} came.",
@@ -224,7 +222,8 @@ class EndpointReading:
             lines, broken = batch.lines, batch.unreadable
         else:
             # Not splitlines: a text may hold other line separators of Unicode.
-            found, lines, broken = parse_json_lines(enumerate(text.split("\n"), start=1), where=page)
+            parsed = parse_json_lines(enumerate(text.split("\n"), start=1), where=page)
+            found, lines, broken = parsed.records, parsed.numbers, parsed.unreadable
         # An API that answers with its complaint may repeat a secret in it.
         hidden = [replace(row, raw=self._client.hidden(row.raw), says=self._client.hidden(row.says)) for row in broken]
         return None, found, [f"{page} line {line}" for line in lines], hidden

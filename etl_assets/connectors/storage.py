@@ -14,20 +14,22 @@ import os
 import posixpath
 import re
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
+import dagster as dg
 import fsspec
+from pydantic import Field
 
-from etl_assets.connectors.unpacking import MOST_RATIO, PIECE_BYTES, RATIO_FROM_BYTES, broken, unpack, unreadable
+from etl_assets.connectors.retrying import FILE_RETRY, Retry
+from etl_assets.connectors.unpacking import PIECE_BYTES, unpack, unreadable
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets.retry import RetryPolicy
+from etl_assets.secrets import SECRET
 
 _SPOOL_BYTES = 64 * 2**20
-_MOST_ENTRIES = 10_000
 _LOST_CONNECTION = re.compile(r"connect|timeout|ssh|incompleteread|payload|streaming|protocol", re.IGNORECASE)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "sftp": "sftp", "ssh": "sftp"}
 _GLOB = re.compile(r"[*?\[]")
@@ -46,6 +48,27 @@ class StoredFile:
     name: str
     where: str
     location: str
+
+
+class FolderResource(dg.ConfigurableResource["FolderResource"]):
+    """What every resource of files says: where they lie, how they are opened, how large they may be."""
+
+    base_folder: str = Field(
+        description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
+    )
+    storage_options: dict[str, str] = Field(
+        default={}, repr=False, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
+    )
+    file_bytes: int = Field(default=16 * 2**30, description="Largest file, packed and unpacked.")
+    retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
+
+    def storage(self) -> "Storage":
+        """The folder, opened.
+
+        Raises:
+            ConfigurationError: The address or its options cannot be used, or a package is missing.
+        """
+        return Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
 
 
 class Storage:
@@ -307,27 +330,4 @@ def digest_of(opened: BinaryIO, where: str) -> str:
     return digest
 
 
-def refuse_zip_bomb(opened: BinaryIO, most_bytes: int, where: str) -> None:
-    """Look at the directory of a zip archive, which workbooks are, before anything is unpacked; other files pass.
-
-    Raises:
-        SourceFormatError: Too many entries, too large, or packed too well to be true.
-    """
-    if not zipfile.is_zipfile(opened):
-        opened.seek(0)
-        return
-    opened.seek(0)
-    try:
-        with zipfile.ZipFile(opened) as archive:
-            entries = archive.infolist()
-    except Exception as error:  # zipfile raises one of many kinds
-        raise broken(where, error) from error
-    total, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
-    if len(entries) > _MOST_ENTRIES or total > most_bytes or (total > RATIO_FROM_BYTES and total > MOST_RATIO * max(packed, 1)):
-        raise SourceFormatError(
-            where, f"it unpacks to {total} bytes in {len(entries)} entries, from {packed}.", "raise file_bytes if that is right."
-        )
-    opened.seek(0)
-
-
-__all__ = ["Storage", "StoredFile", "digest_of", "refuse_zip_bomb"]
+__all__ = ["FolderResource", "Storage", "StoredFile", "digest_of"]

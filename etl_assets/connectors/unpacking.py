@@ -20,8 +20,9 @@ import pyarrow as pa
 from etl_assets.errors import EtlError, SourceFormatError, SourceNotFoundError
 
 PIECE_BYTES: Final = 2**20
-MOST_RATIO: Final = 500
-RATIO_FROM_BYTES: Final = 64 * 2**20
+_MOST_RATIO = 500
+_RATIO_FROM_BYTES = 64 * 2**20
+_MOST_ENTRIES = 10_000
 _XZ_BYTES = 512 * 2**20
 _MAGIC: Final = {
     "gzip": re.compile(rb"\x1f\x8b"),
@@ -54,19 +55,20 @@ def unpack(opened: BinaryIO, *, most_bytes: int, where: str) -> Iterator[BinaryI
     try:
         plain = _unpack(opened, where)
     except _BROKEN as error:
-        raise broken(where, error) from error
+        raise _broken(where, error) from error
     with contextlib.closing(plain):
         capped = _Capped(plain, packed, most_bytes, where, is_packed=plain is not opened)
         yield cast("BinaryIO", io.BufferedReader(capped, PIECE_BYTES))
 
 
 def unreadable(where: str, error: OSError) -> EtlError:
+    """The error for a fault of the disk, or a missing permission."""
     return SourceNotFoundError(
         where, f"the file cannot be read ({error.strerror or error}).", "give this user read permission, or deliver it again."
     )
 
 
-def broken(where: str, error: Exception) -> EtlError:
+def _broken(where: str, error: Exception) -> EtlError:
     return SourceFormatError(where, f"the compressed file cannot be unpacked ({error}).", "deliver it again.")
 
 
@@ -150,18 +152,41 @@ class _Capped(io.RawIOBase):
         except _BROKEN as error:
             if isinstance(error, OSError) and not self._is_packed:
                 raise unreadable(self._where, error) from error
-            raise broken(self._where, error) from error
+            raise _broken(self._where, error) from error
         self._count += len(piece)
         if self._count > self._most_bytes:
             raise SourceFormatError(
                 self._where, f"the file is larger than {self._most_bytes} bytes when unpacked.", "raise file_bytes if that is right."
             )
-        if self._is_packed and self._count > RATIO_FROM_BYTES and self._count > MOST_RATIO * self._packed:
+        if self._is_packed and self._count > _RATIO_FROM_BYTES and self._count > _MOST_RATIO * self._packed:
             raise SourceFormatError(
-                self._where, f"the file unpacks to more than {MOST_RATIO} times its size.", "deliver it unpacked if that is right."
+                self._where, f"the file unpacks to more than {_MOST_RATIO} times its size.", "deliver it unpacked if that is right."
             )
         buffer[: len(piece)] = piece
         return len(piece)
 
 
-__all__ = ["MOST_RATIO", "PIECE_BYTES", "RATIO_FROM_BYTES", "broken", "unpack", "unreadable"]
+def refuse_zip_bomb(opened: BinaryIO, most_bytes: int, where: str) -> None:
+    """Look at the directory of a zip archive, which workbooks are, before anything is unpacked; other files pass.
+
+    Raises:
+        SourceFormatError: Too many entries, too large, or packed too well to be true.
+    """
+    if not zipfile.is_zipfile(opened):
+        opened.seek(0)
+        return
+    opened.seek(0)
+    try:
+        with zipfile.ZipFile(opened) as archive:
+            entries = archive.infolist()
+    except Exception as error:  # zipfile raises one of many kinds
+        raise _broken(where, error) from error
+    total, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
+    if len(entries) > _MOST_ENTRIES or total > most_bytes or (total > _RATIO_FROM_BYTES and total > _MOST_RATIO * max(packed, 1)):
+        raise SourceFormatError(
+            where, f"it unpacks to {total} bytes in {len(entries)} entries, from {packed}.", "raise file_bytes if that is right."
+        )
+    opened.seek(0)
+
+
+__all__ = ["PIECE_BYTES", "refuse_zip_bomb", "unpack", "unreadable"]

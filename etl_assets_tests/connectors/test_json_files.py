@@ -147,12 +147,12 @@ _lines = st.text(st.sampled_from('{}[]":,a1 \n\r\0')) | st.lists(
 def test_each_line_is_a_record_unreadable_or_blank(text: str) -> None:
     """Of any text, each line is a record, or unreadable with its very text, or blank."""
     lines = list(enumerate(text.split("\n"), start=1))
-    records, numbers, broken = parse_json_lines(lines, where="a")
+    found = parse_json_lines(lines, where="a")
     blank = [number for number, line in lines if not line.strip(" \t\r\n")]
-    seen = {int(row.position.removeprefix("a line ")): row.raw for row in broken}
-    assert sorted([*numbers, *seen, *blank]) == [number for number, _ in lines]
+    seen = {int(row.position.removeprefix("a line ")): row.raw for row in found.unreadable}
+    assert sorted([*found.numbers, *seen, *blank]) == [number for number, _ in lines]
     assert all(raw == dict(lines)[number].rstrip("\r\n") for number, raw in seen.items())
-    assert len(records) == len(numbers)
+    assert len(found.records) == len(found.numbers)
 
 
 @settings(max_examples=100, deadline=None)
