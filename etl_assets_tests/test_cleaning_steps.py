@@ -129,10 +129,12 @@ def test_pseudonyms() -> None:
 
 @pytest.mark.parametrize("step", [mask("x"), pseudonymise("x", key=KEY)], ids=["mask", "pseudonymise"])
 def test_what_is_hidden_stands_in_no_report(step: Step) -> None:
-    """The report of a step that hides values shows neither the values nor the key."""
-    shown = repr(report(step, pd.DataFrame({"x": ["secret value"]})))
+    """The report of a step that hides values shows neither the values nor the key, but how many were hidden."""
+    found = report(step, pd.DataFrame({"x": ["secret value"]}))
+    shown = repr(found)
     assert "secret value" not in shown
     assert KEY not in shown
+    assert found.cells_changed == 1
 
 
 def test_unmapped_values_are_reported() -> None:

@@ -11,11 +11,11 @@
     columns.py   names and sets of columns, columns computed by functions of your own
     text.py      trim, case, unicode, NULL markers, values by a map, masks
     types.py     text in a declared notation to numbers, dates, times, booleans
-    missing.py   NULLs: filled by a constant, from the row before, by a statistic of their group
-    rows.py      dropped rows: by a rule, without values, repeated; outliers
+    missing.py   NULLs: their rows dropped, or filled by a constant, from the row before, by a statistic of their group
+    rows.py      dropped rows: by a rule, or because they are repeated; outliers
 
-A step never changes its input. Cells it cannot convert keep their text, and the contract sends their rows to the quarantine. Only the
-steps of `rows.py` that say so drop rows, by a rule that has a name.
+A step never changes its input. Cells it cannot convert keep their text, and the contract sends their rows to the quarantine. Only
+steps that say so drop rows, by a rule that has a name.
 
 Not here: conversion to the types of a contract (it does that itself, by `conversion.py`).
 """

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from etl_assets.cleaning.step import Step
-from etl_assets.conversion import Unconverted
+from etl_assets.cleaning.step import Step, converted_only
 from etl_assets.errors import ContractDefinitionError
 
 Statistic = Literal["mean", "median", "mode", "min", "max"]
@@ -82,7 +81,7 @@ def fill_by_group(column: str, *, by: Sequence[str], statistic: Statistic) -> St
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
         values = frame[column].reset_index(drop=True)
-        counted = values.map(lambda value: None if isinstance(value, Unconverted) else value) if values.dtype == object else values
+        counted = converted_only(values)
         if statistic != "mode" and isinstance(counted.dtype, pd.StringDtype):
             raise TypeError(f"{column} is text; give it a type first, as in as_type({column!r}, type='float')")
         groups = [frame[name].reset_index(drop=True) for name in by]

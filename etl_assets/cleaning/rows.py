@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from etl_assets.cleaning.step import Step
+from etl_assets.cleaning.step import Step, converted_only
 from etl_assets.conversion import Unconverted
 from etl_assets.errors import ContractDefinitionError
 
@@ -125,8 +125,7 @@ def outliers(
 
 def _numbers(values: "pd.Series[Any]") -> "pd.Series[float]":
     """Cells as numbers for comparing; NaN for NULL and for what is none."""
-    plain = values.map(lambda value: None if isinstance(value, Unconverted) else value) if values.dtype == object else values
-    return pd.to_numeric(plain, errors="coerce").astype("float64")
+    return pd.to_numeric(converted_only(values), errors="coerce").astype("float64")
 
 
 def _orderable(values: "pd.Series[Any]") -> "pd.Series[Any]":

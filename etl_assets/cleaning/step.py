@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from etl_assets.accounting import SOURCE_POSITION, Change, StepReport, record_step
+from etl_assets.conversion import Unconverted
 from etl_assets.errors import CleaningError
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Step:
         columns: Columns it may change, for counting; None for all.
         drops_rows: Whether it may return fewer rows.
         by_row: The function treats each row by itself, so that the first one it fails for can be looked for.
+        shows_values: The report may show values; not of a step that hides them.
         notes: What else to report, from the frame before and the frame after.
     """
 
@@ -39,6 +41,7 @@ class Step:
     columns: tuple[str, ...] | None = None
     drops_rows: bool = False
     by_row: bool = True
+    shows_values: bool = True
     notes: Callable[[pd.DataFrame, pd.DataFrame], str] | None = None
 
     def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +81,7 @@ class Step:
             rows_out=len(result),
             cells_changed=changed,
             seconds=seconds,
-            samples=samples,
+            samples=samples if self.shows_values else (),
             notes=self.notes(frame, result) if self.notes is not None else "",
         )
         record_step(report)
@@ -134,6 +137,13 @@ def each(values: "pd.Series[Any]", known: Mapping[Any, Any]) -> "pd.Series[Any]"
     return pd.Series(cells, index=values.index, dtype=object)
 
 
+def converted_only(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """The column with NULL where a notation refused the text, for steps that count with its values."""
+    if values.dtype != object:
+        return values
+    return values.map(lambda value: None if isinstance(value, Unconverted) else value)
+
+
 def _changes(before: pd.DataFrame, after: pd.DataFrame, columns: tuple[str, ...] | None) -> tuple[int, tuple[Change, ...]]:
     """Cells that differ after a step, with a few samples; a column of another type counts each value it holds."""
     if len(before) != len(after):
@@ -162,4 +172,4 @@ def _shown(value: Any) -> str:
     return "NULL" if missing is True else str(value)[:_SAMPLE_CHARACTERS]
 
 
-__all__ = ["SAMPLES", "Step", "clean", "each", "position_of"]
+__all__ = ["SAMPLES", "Step", "clean", "converted_only", "each", "position_of"]

@@ -118,7 +118,7 @@ def mask(*columns: str, keep_last: int = 0, character: str = "*") -> Step:
     def run(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(**{name: _text(frame[name], covered) for name in columns})
 
-    return Step(name=f"mask {', '.join(columns)}", function=_without_samples(run, columns), columns=())
+    return Step(name=f"mask {', '.join(columns)}", function=run, columns=columns, shows_values=False)
 
 
 def pseudonymise(*columns: str, key: str) -> Step:
@@ -140,19 +140,7 @@ def pseudonymise(*columns: str, key: str) -> Step:
     def run(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(**{name: _text(frame[name], hashed) for name in columns})
 
-    return Step(name=f"pseudonymise {', '.join(columns)}", function=_without_samples(run, columns), columns=())
-
-
-def _without_samples(run: Callable[[pd.DataFrame], pd.DataFrame], columns: Sequence[str]) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """A step whose report shows no values: the samples would hold what is to be hidden. Its columns are looked for here instead."""
-
-    def checked(frame: pd.DataFrame) -> pd.DataFrame:
-        missing = [name for name in columns if name not in frame]
-        if missing:
-            raise KeyError(f"the frame lacks {missing}")
-        return run(frame)
-
-    return checked
+    return Step(name=f"pseudonymise {', '.join(columns)}", function=run, columns=columns, shows_values=False)
 
 
 def _text(values: "pd.Series[Any]", change: Callable[[str], str]) -> "pd.Series[Any]":
