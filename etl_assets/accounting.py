@@ -6,7 +6,7 @@ have handed over as unreadable, so that no row is lost.
 
 In plain Python `with open_account() as account:` listens in the same way.
 
-Not here: how the numbers are judged or shown (`assets.py`).
+Not here: how the numbers are judged (`gate.py`) or shown (`metadata.py`).
 """
 
 import contextlib

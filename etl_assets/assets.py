@@ -28,11 +28,12 @@ import pandera.pandas as pa
 from pandera.typing import DataFrame
 
 from etl_assets.contracts import Contract
+from etl_assets.declarations import fresh_name
 from etl_assets.errors import ConfigurationError, ContractDefinitionError
 from etl_assets.gate import ROW_COUNT, ROWS_ACCOUNTED_FOR, SOURCE_READABLE, RowPolicy
 from etl_assets.loading.io_manager import BATCHES, table_of, table_schema
 from etl_assets.loading.table import TableRef, WriteDisposition, read_disposition
-from etl_assets.materialisation import COLUMNS_MATCH, COLUMNS_UNCHANGED, TYPES_MATCH, RunnableAsset, fresh_name, materialise
+from etl_assets.materialisation import COLUMNS_MATCH, COLUMNS_UNCHANGED, TYPES_MATCH, RunnableAsset, materialise
 from etl_assets.retry import RetryPolicy
 
 # A resource of any kind, which Dagster hands over by the parameter's name.

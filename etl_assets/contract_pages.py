@@ -6,6 +6,7 @@ Not here: what a contract means (`contracts.py`).
 from collections.abc import Mapping
 
 from etl_assets.contracts import Contract, ContractColumn
+from etl_assets.declarations import fresh_name
 from etl_assets.rules import Rule
 
 
@@ -35,7 +36,9 @@ def _section(key: str, contract: Contract) -> list[str]:
     if rules or contract.freshness:
         lines += ["", "| rule | says | breaking it |", "|---|---|---|"]
         lines += [f"| `{rule.name}` | {_cell(rule.says)} | {_consequence(rule)} |" for rule in rules]
-        lines += [f"| `{name}_fresh` | the newest {name} is not older than {limit} | warn |" for name, limit in contract.freshness.items()]
+        lines += [
+            f"| `{fresh_name(name)}` | the newest {name} is not older than {limit} | warn |" for name, limit in contract.freshness.items()
+        ]
     return lines
 
 

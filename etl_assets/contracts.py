@@ -14,7 +14,7 @@ What pandera's model says is meant as pandera means it; these things are read fr
     class Config: metadata = {"primary_key": [...]} the key of the table
                              {"rules": {"name": {"severity": "fail", "most_failed": 10}}} the same for rules by their name
 
-Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`), SQL (`loading/`), how text becomes numbers
+Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`, `materialisation.py`), SQL (`loading/`), how text becomes numbers
 (`conversion.py`), single rules (`rules.py`).
 """
 

@@ -111,6 +111,11 @@ def freshness(metadata: Mapping[str, Any], converts_to: Target, where: str) -> d
     return given
 
 
+def fresh_name(column: str) -> str:
+    """Name of the check on the age of a column."""
+    return f"{column}_fresh"
+
+
 def declared_metadata(model: type[pa.DataFrameModel]) -> dict[str, Any]:
     """What `class Config: metadata = ...` of a model says."""
     metadata = getattr(model.__config__, "metadata", None)
@@ -154,5 +159,6 @@ def target(dtype: Any, where: str) -> tuple[Target, str | None]:
 
 
 __all__ = [
-    "Reference", "can_hold", "declared_metadata", "freshness", "limit", "refuse_misspelt", "refuse_unknown", "severity_of", "target",
+    "Reference", "can_hold", "declared_metadata", "fresh_name", "freshness", "limit", "refuse_misspelt", "refuse_unknown", "severity_of",
+    "target",
 ]  # fmt: skip

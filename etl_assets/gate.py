@@ -1,6 +1,6 @@
 """The gate before the write: whether the rows of an asset are accounted for, and whether too many of them are wrong.
 
-Not here: which rows break which rule (`contracts.py`), when the gate is asked (`assets.py`).
+Not here: which rows break which rule (`contracts.py`), when the gate is asked (`materialisation.py`).
 """
 
 import itertools

@@ -19,7 +19,7 @@ import pandas as pd
 from etl_assets.accounting import Account, open_account
 from etl_assets.batches import BatchesOfAsset
 from etl_assets.contracts import Contract, Split
-from etl_assets.declarations import Reference
+from etl_assets.declarations import Reference, fresh_name
 from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError, SourceNotFoundError
 from etl_assets.gate import ROW_COUNT, SOURCE_READABLE, Parted, RowPolicy, Verdict, accounted, judge, most_broken, readable, volume
 from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, Stored, TableBatches, attach, failure, table_of
@@ -334,11 +334,6 @@ def _rows_in(carried: Any) -> int | None:
     return carried.drain() if isinstance(carried, TableBatches) else len(carried)
 
 
-def fresh_name(column: str) -> str:
-    """Name of the check on the age of a column."""
-    return f"{column}_fresh"
-
-
 def _fresh(newest: Any, column: str, limit: datetime.timedelta) -> dg.AssetCheckResult:
     """The check on the age of a column; nothing is blocked by it. A column without values is not fresh."""
     now = datetime.datetime.now(datetime.UTC)
@@ -375,5 +370,5 @@ def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.Data
 
 
 __all__ = [
-    "AIRFLOW_TAG", "COLUMNS_MATCH", "COLUMNS_UNCHANGED", "TYPES_MATCH", "RunnableAsset", "fresh_name", "materialise",
+    "AIRFLOW_TAG", "COLUMNS_MATCH", "COLUMNS_UNCHANGED", "TYPES_MATCH", "RunnableAsset", "materialise",
 ]  # fmt: skip

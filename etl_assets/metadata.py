@@ -1,6 +1,6 @@
 """What the Dagster UI is shown of an asset: a check result per rule, the sources read, the cleaning steps.
 
-Not here: when it is shown (`assets.py`), what a rule means (`rules.py`).
+Not here: when it is shown (`materialisation.py`), what a rule means (`rules.py`).
 """
 
 import itertools

@@ -8,7 +8,7 @@
     OAuth2RefreshToken       a token for a refresh token (RFC 6749, 6)
 
 They leave for the configured origin only, and for the token endpoint that is configured beside it. A way of signing of your own is a
-subclass of `RestResource` with a method `sign`. Not here: where requests go (`http.py`).
+subclass of `RestResource` with a method `sign`. Not here: where requests go (`access.py`, `http.py`).
 """
 
 import math

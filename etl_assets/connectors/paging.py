@@ -8,7 +8,7 @@
     BodyCursor    the body holds a token for the next request
     HeaderCursor  headers hold it
 
-Paths into a body are JMESPath expressions, such as `meta.next`. Not here: sending requests, and guarding against loops (`rest.py`).
+Paths into a body are JMESPath expressions, such as `meta.next`. Not here: sending requests, and guarding against loops (`rest_reading.py`).
 """
 
 import json

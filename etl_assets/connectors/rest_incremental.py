@@ -1,6 +1,6 @@
 """Which records of an API are new: the parameter that asks for them, and the highest value among those that came. Pure.
 
-Not here: asking for them (`rest.py`), keeping the watermark (`loading/ledger.py`), rows of a table (`incremental.py`).
+Not here: asking for them (`rest_reading.py`), keeping the watermark (`loading/ledger.py`), rows of a table (`incremental.py`).
 """
 
 import datetime

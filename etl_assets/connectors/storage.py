@@ -1,9 +1,9 @@
 """Files below one base folder, on this machine or at an fsspec URL (s3://, gs://, sftp://, memory:// ...).
 
 A path or a glob leads to files inside the folder and nowhere else. A remote file is copied here first, on disk from a certain size
-on, so that the unit of retry is a file. Compressed files are unpacked by what they hold, not by their name. Caps stand on both.
+on, so that the unit of retry is a file. Caps stand on its size, packed and unpacked.
 
-Not here: what the bytes mean (`files.py`, `excel.py`).
+Not here: how compressed files are unpacked (`unpacking.py`), what the bytes mean (`files.py`, `excel.py`).
 """
 
 import contextlib

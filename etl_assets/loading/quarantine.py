@@ -1,6 +1,6 @@
-"""Rows in quarantine: which are missing from their tables, and bringing them in after all.
+"""Rows in quarantine: which are missing from their tables, as values, as a frame, as a file for people.
 
-Not here: how rows get there (`ledger.py`), how people see them (`cli.py`).
+Not here: how rows get there (`ledger.py`), bringing them in after all (`replay.py`), what people see of them (`cli.py`).
 """
 
 import datetime

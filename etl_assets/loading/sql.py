@@ -95,15 +95,6 @@ COLUMNS_OF_TABLE: Final = """
      ORDER BY attnum
 """
 
-COMMENT_OF_TABLE: Final = "SELECT obj_description(%(table)s::regclass, 'pg_class')"
-
-KEYS_OF_TABLE: Final = """
-    SELECT contype::text, array_agg(attname::text ORDER BY place)
-      FROM pg_constraint, unnest(conkey) WITH ORDINALITY AS k(attnum, place), pg_attribute a
-     WHERE conrelid = %(table)s::regclass AND contype IN ('p', 'u') AND a.attrelid = conrelid AND a.attnum = k.attnum
-     GROUP BY pg_constraint.oid, contype ORDER BY contype
-"""
-
 GRANTS_OF_TABLE: Final = """
     SELECT privilege_type, is_grantable, CASE WHEN grantee <> 0 THEN pg_get_userbyid(grantee)::text END
       FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = %(table)s::regclass AND grantee <> relowner
@@ -233,7 +224,7 @@ def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bo
 
 
 __all__ = [
-    "BOOKKEEPING", "COLUMNS_OF_TABLE", "COMMENT_OF_TABLE", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "KEYS_OF_TABLE",
+    "BOOKKEEPING", "COLUMNS_OF_TABLE", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS",
     "LAST_LOAD", "MARK_REPLAYED", "OPEN_ROWS", "REFUSED_ROWS", "ROW_BY_ID", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST", "add_comments",
     "add_keys", "create_table", "grant", "merge", "name_of", "unusable_key",
 ]  # fmt: skip
