@@ -9,9 +9,7 @@ import datetime
 import email.utils
 import hashlib
 import hmac
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,8 +37,8 @@ from etl_assets.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from etl_assets.pipelines.nyc_flights.sources.planes_api import serve_planes
 from etl_assets_tests.acceptance import servers
+from etl_assets_tests.datasette_server import serve_rows
 from etl_assets_tests.httpbin_server import get
 
 # Names are long enough for json-server to compress a page.
@@ -135,11 +133,7 @@ def test_json_server_does_not_know(json_api: str) -> None:
 @pytest.fixture(scope="module")
 def datasette(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of a Datasette over the planes."""
-    folder = tmp_path_factory.mktemp("datasette")
-    with closing(sqlite3.connect(folder / "planes.db")) as connection, connection:
-        connection.execute("CREATE TABLE planes (id INTEGER PRIMARY KEY, name TEXT, at TEXT)")
-        connection.executemany("INSERT INTO planes VALUES (:id, :name, :at)", ROWS)
-    with serve_planes(folder / "planes.db", folder / "datasette.log") as base_url:
+    with serve_rows(ROWS, tmp_path_factory.mktemp("datasette")) as base_url:
         yield base_url
 
 

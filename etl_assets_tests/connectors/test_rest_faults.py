@@ -3,11 +3,9 @@
 import gzip
 import json
 import socket
-import sqlite3
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -32,7 +30,7 @@ from etl_assets.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
-from etl_assets.pipelines.nyc_flights.sources.planes_api import serve_planes
+from etl_assets_tests.datasette_server import serve_rows
 from etl_assets_tests.fault_proxy import (
     Asked,
     Fault,
@@ -76,11 +74,7 @@ PLANES = Endpoint("planes.json", parameters={"_shape": "objects", "_size": 3}, r
 @pytest.fixture(scope="module")
 def datasette(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of a Datasette over seven planes."""
-    folder = tmp_path_factory.mktemp("datasette")
-    with closing(sqlite3.connect(folder / "planes.db")) as connection, connection:
-        connection.execute("CREATE TABLE planes (id INTEGER PRIMARY KEY, name TEXT)")
-        connection.executemany("INSERT INTO planes VALUES (:id, :name)", ROWS)
-    with serve_planes(folder / "planes.db", folder / "datasette.log") as base_url:
+    with serve_rows(ROWS, tmp_path_factory.mktemp("datasette")) as base_url:
         yield base_url
 
 

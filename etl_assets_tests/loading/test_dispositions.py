@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
@@ -21,7 +20,7 @@ from etl_assets.errors import ConfigurationError, DatabaseRefusedError, Unstorab
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.loading.table import ColumnSpec, LoadIdentity, LoadRequest, LoadResult, TableRef, TableSpec, WriteDisposition
 from etl_assets.local_postgres import LocalPostgres
-from etl_assets.postgres.connection import make_engine
+from etl_assets_tests.statements import run
 from etl_assets_tests.tcp_proxy import proxy_to
 
 Row = tuple[Any, ...]
@@ -41,7 +40,7 @@ def database(postgres_server: LocalPostgres) -> PostgresResource:
 @pytest.fixture
 def postgres(database: PostgresResource) -> PostgresResource:
     """The database, emptied: a new one for each test would take most of the time."""
-    run(database, "DROP SCHEMA IF EXISTS etl CASCADE", "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    run(database.url, "DROP SCHEMA IF EXISTS etl CASCADE", "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     return database
 
 
@@ -56,17 +55,6 @@ def request(
         spec=TableSpec(columns=columns, primary_key=key, comment=comment),
         disposition=WriteDisposition(disposition),
     )
-
-
-def run(postgres: PostgresResource, *statements: str) -> list[Row]:
-    """Execute statements; rows of the last one."""
-    engine = make_engine(postgres.url, application_name="test")
-    try:
-        with engine.begin() as connection:
-            result = [connection.execute(sa.text(statement)) for statement in statements][-1]
-            return [tuple(row) for row in result] if result.returns_rows else []
-    finally:
-        engine.dispose()
 
 
 def append(postgres: PostgresResource, rows: pd.DataFrame = ORDERS) -> LoadResult:
@@ -86,7 +74,7 @@ def orders(*rows: tuple[int, str | None]) -> pd.DataFrame:
 
 def stored(postgres: PostgresResource, columns: str = "id, note") -> list[Row]:
     """The rows of `public.t`, in order."""
-    return run(postgres, f"SELECT {columns} FROM public.t ORDER BY 1, 2")
+    return run(postgres.url, f"SELECT {columns} FROM public.t ORDER BY 1, 2")
 
 
 @pytest.fixture(params=["append", "merge", "insert"])
@@ -103,7 +91,7 @@ def test_a_new_table_has_types_keys_and_comments(postgres: PostgresResource, dis
     load = request(disposition, {"id": "bigint", "note": "character varying(5)"}, key=("id",), comment="What it is")
     postgres.write(ORDERS, load)
     made = run(
-        postgres,
+        postgres.url,
         """SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, col_description(attrelid, attnum),
                   obj_description(attrelid, 'pg_class'), (SELECT array_agg(contype::text || conname) FROM pg_constraint
                   WHERE conrelid = attrelid AND contype = 'p')
@@ -118,9 +106,9 @@ def test_a_new_table_has_types_keys_and_comments(postgres: PostgresResource, dis
 def test_the_table_stays_the_same_one(postgres: PostgresResource, disposition: str) -> None:
     """Views, grants and whatever hangs on the table stay, because it is not made anew."""
     merge(postgres)
-    before = run(postgres, "CREATE VIEW public.v AS SELECT * FROM public.t", "SELECT 'public.t'::regclass::oid")
+    before = run(postgres.url, "CREATE VIEW public.v AS SELECT * FROM public.t", "SELECT 'public.t'::regclass::oid")
     postgres.load(orders((4, "d")), table="t", disposition=disposition, primary_key=("id",))
-    assert run(postgres, "SELECT 'public.t'::regclass::oid") == before
+    assert run(postgres.url, "SELECT 'public.t'::regclass::oid") == before
 
 
 @pytest.mark.parametrize(
@@ -156,7 +144,7 @@ def test_columns_may_stand_in_another_order(postgres: PostgresResource, disposit
 
 def test_a_column_that_the_table_computes_is_no_part_of_the_shape(postgres: PostgresResource, disposition: str) -> None:
     """A generated column needs no values from the rows, and has one afterwards."""
-    run(postgres, "CREATE TABLE public.t (id bigint PRIMARY KEY, note text, twice bigint GENERATED ALWAYS AS (id * 2) STORED)")
+    run(postgres.url, "CREATE TABLE public.t (id bigint PRIMARY KEY, note text, twice bigint GENERATED ALWAYS AS (id * 2) STORED)")
     postgres.load(ORDERS, table="t", disposition=disposition, primary_key=("id",))
     assert stored(postgres, "id, twice") == [(1, 2), (2, 4), (3, 6)]
 
@@ -171,13 +159,13 @@ def test_no_rows_change_nothing(postgres: PostgresResource, disposition: str) ->
 def test_the_ledger_names_the_disposition(postgres: PostgresResource, disposition: str) -> None:
     """The load ledger tells how the rows came into the table."""
     postgres.load(ORDERS, table="t", disposition=disposition, primary_key=("id",))
-    assert run(postgres, "SELECT disposition, rows_loaded FROM etl.loads") == [(disposition, 3)]
+    assert run(postgres.url, "SELECT disposition, rows_loaded FROM etl.loads") == [(disposition, 3)]
 
 
 def test_a_load_that_fails_leaves_the_rows(postgres: PostgresResource, disposition: str) -> None:
     """A row that PostgreSQL refuses takes the others of its load with it, and no row of before."""
     merge(postgres)
-    run(postgres, "ALTER TABLE public.t ADD CHECK (note <> 'x')")
+    run(postgres.url, "ALTER TABLE public.t ADD CHECK (note <> 'x')")
     with pytest.raises(UnstorableValueError):
         postgres.load(orders((4, "d"), (5, "x")), table="t", disposition=disposition, primary_key=("id",))
     assert stored(postgres) == [(1, "a"), (2, "b"), (3, None)]
@@ -185,10 +173,10 @@ def test_a_load_that_fails_leaves_the_rows(postgres: PostgresResource, dispositi
 
 def test_a_load_that_fails_is_in_the_ledger(postgres: PostgresResource, disposition: str) -> None:
     """A refused load leaves its class and SQLSTATE in the ledger."""
-    run(postgres, "CREATE TABLE public.t (id bigint PRIMARY KEY, note text CHECK (note <> 'b'))")
+    run(postgres.url, "CREATE TABLE public.t (id bigint PRIMARY KEY, note text CHECK (note <> 'b'))")
     with pytest.raises(UnstorableValueError):
         postgres.load(ORDERS, table="t", disposition=disposition, primary_key=("id",))
-    assert run(postgres, "SELECT status, error_class, sqlstate FROM etl.loads") == [("failed", "UnstorableValueError", "23514")]
+    assert run(postgres.url, "SELECT status, error_class, sqlstate FROM etl.loads") == [("failed", "UnstorableValueError", "23514")]
 
 
 def test_an_unknown_disposition_is_refused(postgres: PostgresResource) -> None:
@@ -252,7 +240,7 @@ def test_loads_at_once_are_all_added(postgres: PostgresResource) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert run(postgres, "SELECT id, count(*) FROM public.t GROUP BY id ORDER BY id") == [(n, 100) for n in range(4)]
+    assert run(postgres.url, "SELECT id, count(*) FROM public.t GROUP BY id ORDER BY id") == [(n, 100) for n in range(4)]
 
 
 def test_an_append_keeps_to_the_key(postgres: PostgresResource) -> None:
@@ -268,7 +256,7 @@ def test_an_append_keeps_to_the_key(postgres: PostgresResource) -> None:
 
 def versions(postgres: PostgresResource, key: str = "id") -> dict[Any, str]:
     """Which transaction wrote each row."""
-    return {row[0]: row[1] for row in run(postgres, f"SELECT {key}, xmin::text FROM public.t")}
+    return {row[0]: row[1] for row in run(postgres.url, f"SELECT {key}, xmin::text FROM public.t")}
 
 
 def test_a_merge_replaces_adds_and_keeps(postgres: PostgresResource) -> None:
@@ -367,7 +355,7 @@ def test_rows_without_a_key_are_refused(postgres: PostgresResource, how: str) ->
     """Without a primary key nobody knows which rows are there: an error, and no table."""
     with pytest.raises(DatabaseRefusedError, match=f"{how} needs a primary key"):
         postgres.load(ORDERS, table="t", disposition=how)
-    assert run(postgres, "SELECT to_regclass('public.t') IS NULL") == [(True,)]
+    assert run(postgres.url, "SELECT to_regclass('public.t') IS NULL") == [(True,)]
 
 
 TABLES = {
@@ -382,7 +370,7 @@ TABLES = {
 def test_rows_that_share_a_key_are_one_clear_error(postgres: PostgresResource, table: str) -> None:
     """Of two rows with one key nobody knows which counts: the error names the key, the same one for every table."""
     for statement in TABLES[table]:
-        run(postgres, statement)
+        run(postgres.url, statement)
     with pytest.raises(UnstorableValueError, match="2 rows share the primary key id=1, and a merge keeps one"):
         merge(postgres, orders((1, "x"), (2, "y"), (1, "z")))
 
@@ -391,7 +379,7 @@ def test_rows_that_share_a_key_are_one_clear_error(postgres: PostgresResource, t
 def test_rows_that_share_a_key_leave_the_table(postgres: PostgresResource, table: str) -> None:
     """None of the rows is stored, not even those whose key is theirs alone."""
     for statement in TABLES[table]:
-        run(postgres, statement)
+        run(postgres.url, statement)
     with pytest.raises(UnstorableValueError):
         merge(postgres, orders((1, "x"), (2, "y"), (1, "z")))
     assert stored(postgres) == []
@@ -401,7 +389,7 @@ def test_rows_that_share_a_key_leave_the_table(postgres: PostgresResource, table
 def test_a_row_without_a_key_is_one_clear_error(postgres: PostgresResource, table: str) -> None:
     """NULL equals nothing, so a row without a key would be added again and again: an error, the same one for every table."""
     for statement in TABLES[table]:
-        run(postgres, statement)
+        run(postgres.url, statement)
     with pytest.raises(UnstorableValueError, match="a row has no primary key"):
         merge(postgres, orders((1, "x"), (2, "y")).assign(id=pd.array([5, None], dtype="Int64")))
 
@@ -420,7 +408,7 @@ def test_an_insert_adds_new_rows_only(postgres: PostgresResource) -> None:
 @given(loads=st.lists(st.dictionaries(st.integers(0, 4), st.one_of(st.none(), st.sampled_from(["", "a", "b"]))), min_size=1, max_size=4))
 def test_merges_hold_the_last_row_of_each_key(postgres: PostgresResource, loads: list[dict[int, str | None]]) -> None:
     """After any loads the table holds what a dictionary would."""
-    run(postgres, "DROP TABLE IF EXISTS public.t")
+    run(postgres.url, "DROP TABLE IF EXISTS public.t")
     expected: dict[int, str | None] = {}
     for load in loads:
         merge(postgres, orders(*load.items()).astype({"id": "int64"}))

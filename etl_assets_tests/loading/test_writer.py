@@ -26,6 +26,7 @@ from etl_assets.loading.table import (
 )
 from etl_assets.postgres.connection import make_engine
 from etl_assets.retry import RetryPolicy
+from etl_assets_tests.statements import run
 
 LONG = Decimal("1.2345678901234567890123456789012345678901")
 TRIGGER = """CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
@@ -44,17 +45,6 @@ def request(
         counts=RowCounts(read=3, quarantined=len(rejected)),
         rejected=rejected,
     )
-
-
-def run(url: str, *statements: str) -> list[Any]:
-    """Execute statements as the owner; rows of the last one."""
-    engine = make_engine(url, application_name="test")
-    try:
-        with engine.begin() as connection:
-            result = [connection.execute(sa.text(statement)) for statement in statements][-1]
-            return [tuple(row) for row in result] if result.returns_rows else []
-    finally:
-        engine.dispose()
 
 
 def test_replace_holds_exactly_the_new_rows(postgres: PostgresResource) -> None:
