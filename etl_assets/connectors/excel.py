@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
+import dagster as dg
 import pandas as pd
 import python_calamine
 from pydantic import Field
@@ -20,11 +21,13 @@ from pydantic import Field
 from etl_assets.accounting import SOURCE_POSITION, StepReport, UnreadableRow, record_read, record_step, record_unreadable, record_watermark
 from etl_assets.connectors.files import HASH, Only, files_to_read
 from etl_assets.connectors.records import concatenated, frame_of_text, refuse_reserved
+from etl_assets.connectors.retrying import FILE_RETRY, Retry
 from etl_assets.connectors.sheet_xml import column_letters, column_number, corrections, refuse_vast, sheet_xml, with_ods_blanks
-from etl_assets.connectors.storage import FolderResource, StoredFile
+from etl_assets.connectors.storage import Storage, StoredFile
 from etl_assets.connectors.unpacking import refuse_zip_bomb
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError
 from etl_assets.frames import TEXT
+from etl_assets.secrets import SECRET
 
 _OLE = bytes.fromhex("D0CF11E0A1B11AE1")
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -57,10 +60,17 @@ class Layout:
 _WHOLE_SHEET = Layout()
 
 
-class ExcelResource(FolderResource):
+class ExcelResource(dg.ConfigurableResource["ExcelResource"]):
     """Workbooks below one folder."""
 
+    base_folder: str = Field(
+        description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
+    )
+    storage_options: dict[str, str] = Field(
+        default={}, repr=False, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
+    )
     file_bytes: int = Field(default=512 * 2**20, description="Largest workbook, packed and unpacked.")
+    retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
 
     def read(
         self,
@@ -93,7 +103,7 @@ class ExcelResource(FolderResource):
                 or a cell outside the named columns.
             ConfigurationError: The sheet is hidden, or the layout cannot be read.
         """
-        storage = self.storage()
+        storage = Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
         frames: list[pd.DataFrame] = []
         for file, opened, digest in files_to_read(storage, path, only):
             refuse_zip_bomb(opened, self.file_bytes, file.where)

@@ -12,9 +12,11 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Literal
 
+import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
+from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow, committed_watermarks, record_read, record_unreadable, record_watermark
 from etl_assets.connectors.csv_text import CsvFormat, default_delimiter, one_header, read_csv_text
@@ -28,9 +30,11 @@ from etl_assets.connectors.records import (
     refuse_reserved,
     select_records,
 )
-from etl_assets.connectors.storage import FolderResource, Storage, StoredFile, digest_of
+from etl_assets.connectors.retrying import FILE_RETRY, Retry
+from etl_assets.connectors.storage import Storage, StoredFile, digest_of
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT, arrow_to_frame, in_tables
+from etl_assets.secrets import SECRET
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +43,17 @@ HASH = "sha256 "
 _ROWS = 50_000  # text is made into columns so many rows at a time, which takes less memory than all at once
 
 
-class FilesResource(FolderResource):
+class FilesResource(dg.ConfigurableResource["FilesResource"]):
     """CSV, JSON and Parquet files below one folder."""
+
+    base_folder: str = Field(
+        description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
+    )
+    storage_options: dict[str, str] = Field(
+        default={}, repr=False, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
+    )
+    file_bytes: int = Field(default=16 * 2**30, description="Largest file, packed and unpacked.")
+    retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
 
     def read_csv(
         self,
@@ -246,7 +259,7 @@ class FilesResource(FolderResource):
         packed: bool = False,
     ) -> Iterator[pd.DataFrame]:
         """The frames of each file that is to be read, and what the account needs to know of it; at least one frame."""
-        storage = self.storage()
+        storage = Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
         none = True
         for file, stored, digest in files_to_read(storage, path, only):
             count = 0

@@ -19,15 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-import dagster as dg
 import fsspec
-from pydantic import Field
 
-from etl_assets.connectors.retrying import FILE_RETRY, Retry
 from etl_assets.connectors.unpacking import PIECE_BYTES, unpack, unreadable
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets.retry import RetryPolicy
-from etl_assets.secrets import SECRET
 
 _SPOOL_BYTES = 64 * 2**20
 _LOST_CONNECTION = re.compile(r"connect|timeout|ssh|incompleteread|payload|streaming|protocol", re.IGNORECASE)
@@ -48,27 +44,6 @@ class StoredFile:
     name: str
     where: str
     location: str
-
-
-class FolderResource(dg.ConfigurableResource["FolderResource"]):
-    """What every resource of files says: where they lie, how they are opened, how large they may be."""
-
-    base_folder: str = Field(
-        description="Folder that all paths are relative to; no path may lead out of it. Or an fsspec URL, such as s3://bucket/folder."
-    )
-    storage_options: dict[str, str] = Field(
-        default={}, repr=False, description="What fsspec needs to open the URL, such as key and secret.", json_schema_extra=SECRET
-    )
-    file_bytes: int = Field(default=16 * 2**30, description="Largest file, packed and unpacked.")
-    retry: Retry = Field(default=FILE_RETRY, description="How a file of a remote store is tried again.")
-
-    def storage(self) -> "Storage":
-        """The folder, opened.
-
-        Raises:
-            ConfigurationError: The address or its options cannot be used, or a package is missing.
-        """
-        return Storage(self.base_folder, options=self.storage_options, most_bytes=self.file_bytes, policy=self.retry.policy())
 
 
 class Storage:
@@ -330,4 +305,4 @@ def digest_of(opened: BinaryIO, where: str) -> str:
     return digest
 
 
-__all__ = ["FolderResource", "Storage", "StoredFile", "digest_of"]
+__all__ = ["Storage", "StoredFile", "digest_of"]
