@@ -4,8 +4,10 @@ import contextlib
 import datetime
 import socket
 import sqlite3
+import subprocess
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -438,3 +440,18 @@ def test_sqlite_what_is_no_database_is_a_format_error(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_text("no database " * 100)
     with pytest.raises(SourceFormatError, match="file is not a database"):
         SqlResource(url=f"sqlite:///{tmp_path}/a.db", retry=NO_RETRY).read_table("t")
+
+
+@pytest.mark.parametrize(
+    ("module", "clients"),
+    [
+        ("sql", ("adbc_driver_sqlite", "authlib", "duckdb", "pymysql")),
+        ("files", ("authlib", "requests")),
+        ("excel", ("authlib", "requests")),
+    ],
+)
+def test_clients_are_imported_when_they_are_needed(module: str, clients: Sequence[str]) -> None:
+    """Each process of each step imports the connectors, so none brings a client that only another source needs."""
+    code = f"import sys, etl_assets.connectors.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(clients) & set(done.stdout.split()) == set()
