@@ -25,14 +25,16 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow as arrow
 from pandera.typing import DataFrame
 
 from etl_assets.contracts import Contract
 from etl_assets.declarations import fresh_name
 from etl_assets.errors import ConfigurationError, ContractDefinitionError
-from etl_assets.gate import ROW_COUNT, ROWS_ACCOUNTED_FOR, SOURCE_READABLE, RowPolicy
+from etl_assets.gate import ROW_COUNT, ROWS_ACCOUNTED_FOR, SOURCE_READABLE, STORABLE, RowPolicy
 from etl_assets.loading.io_manager import BATCHES, table_of, table_schema
-from etl_assets.loading.table import TableRef, WriteDisposition, read_disposition
+from etl_assets.loading.options import WriteDisposition, WriteOptions
+from etl_assets.loading.table import TableRef
 from etl_assets.materialisation import COLUMNS_MATCH, COLUMNS_UNCHANGED, TYPES_MATCH, RunnableAsset, materialise
 from etl_assets.retry import RetryPolicy
 
@@ -52,10 +54,12 @@ class DefinedAsset:
     Attributes:
         contract: Of its rows.
         table: Where PostgresIOManager stores it.
+        options: How it is written.
     """
 
     contract: Contract
     table: TableRef
+    options: WriteOptions
 
 
 def defined_asset(key: dg.AssetKey) -> DefinedAsset:
@@ -84,7 +88,7 @@ def etl_asset(
     schema: str,
     ins: Mapping[str, str | dg.AssetKey | dg.AssetIn] | None = None,
     rows: RowPolicy = _DEFAULT_ROWS,
-    write: WriteDisposition | str = WriteDisposition.REPLACE,
+    write: WriteDisposition | str | None = None,
     retry: RetryPolicy | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
@@ -94,20 +98,23 @@ def etl_asset(
         schema: First part of the asset key, and the PostgreSQL schema; the second part is the function's name.
         ins: Asset key of each frame parameter whose name does not say it, such as `{"orders": "shop/orders"}`.
         rows: How rows are accounted for.
-        write: How the table changes: "replace", "append" or "merge" by the contract's primary key. Assets that read only what is new
-            append or merge.
+        write: How the table changes: "replace", "append", "merge" by the contract's primary key, or "replace_partition"; None for the
+            partition of an asset that has partitions, else the whole table. Assets that read only what is new append or merge. Metadata
+            says more: `merge_strategy`, `schema_change`, `partition_expr`; see `loading/options.py`.
         retry: Runs the whole step again on a transient error, through Dagster. Connectors and the writer retry by themselves,
             so this is for functions that call something else.
-        options: Everything else that `dagster.asset` takes: `group_name`, `owners`, `tags`, `kinds`, `deps`, `pool`, ...
+        options: Everything else that `dagster.asset` takes: `group_name`, `owners`, `tags`, `kinds`, `deps`, `pool`, `partitions_def`, ...
 
     Raises:
-        ConfigurationError: `write` is unknown.
+        ConfigurationError: `write` or what the metadata says of it is unknown, or contradicts itself.
         ContractDefinitionError: The function has no contract, a merge no primary key, an input no asset key, or it is unclear whose rows
             it carries.
     """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        return _Definition(function, schema, dict(ins or {}), rows, retry, {**options, "write": write}).build()
+        return _Definition(
+            function, schema, dict(ins or {}), rows, retry, options if write is None else _with_write_mode(options, write)
+        ).build()
 
     return decorate
 
@@ -128,7 +135,8 @@ class _Definition:
         self.key = dg.AssetKey([schema, str(options.pop("name", function.__name__))])
         self.where = self.key.to_user_string()
         self.rows = rows
-        self.disposition = read_disposition(options.pop("write"), self.where)
+        partitioned = options.get("partitions_def") is not None
+        self.write = WriteOptions.of(options.get("metadata") or {}, self.where, partitioned=partitioned)
         self.retry = retry
         self.options = options
         self.signature = inspect.signature(function)
@@ -137,7 +145,7 @@ class _Definition:
         self.yields = _batches_of(returned) is not None
         self.yielded = _batches_of(returned) if self.yields else returned
         self.contract = self._returned_contract()
-        if self.disposition is WriteDisposition.MERGE and not self.contract.primary_key:
+        if self.write.disposition is WriteDisposition.MERGE and not (self.contract.primary_key or self.write.merge_key):
             raise ContractDefinitionError(
                 self.where, f"a merge needs a key, and contract {self.contract.name} has none.",
                 'add `metadata = {"primary_key": [...]}` to its Config.',
@@ -146,14 +154,20 @@ class _Definition:
         self.carried = self._whose_rows()
         self.checks = _check_names(self.contract, rows, reads_sources=not self.frames)
 
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the definition says."""
+        return self.options.get("metadata") or {}
+
     def build(self) -> dg.AssetsDefinition:
         options = dict(self.options)
         kinds = set(options.pop("kinds", ())) | {"pandas", "postgres"}
         description = options.pop("description", None) or inspect.getdoc(self.function)
         metadata = {
-            **options.pop("metadata", {}),
+            **(options.pop("metadata", None) or {}),
             "dagster/column_schema": table_schema(self.contract.table.columns, self.contract.primary_key),
             "contract": self.contract.name,
+            "write_mode": self.write.disposition.value,
         }
         io_manager_key = options.get("io_manager_key", "io_manager")
         # Dagster takes resources as parameters or by key, not both; ours are parameters, so all are.
@@ -174,7 +188,7 @@ class _Definition:
             check_specs=self._check_specs(),
             **options,
         )
-        _DEFINED[self.key] = DefinedAsset(contract=self.contract, table=table_of(self.key, self.options.get("metadata", {})))
+        _DEFINED[self.key] = DefinedAsset(contract=self.contract, table=table_of(self.key, self.metadata), options=self.write)
         return typing.cast("dg.AssetsDefinition", decorate(self._compute_function(io_manager_key, needed)))
 
     # -- reading the function ---------------------------------------------------------------------------------------
@@ -260,11 +274,10 @@ class _Definition:
             input_contracts=contracts,
             carried=self.carried,
             rows=self.rows,
-            disposition=self.disposition,
             checks=self.checks,
             takes_context=next(iter(self.signature.parameters), None) == "context",
             yields=self.yields,
-            metadata=self.options.get("metadata", {}),
+            metadata=self.metadata,
         )
 
         def compute(context: dg.AssetExecutionContext, **arguments: Any) -> Iterator[Any]:
@@ -278,8 +291,9 @@ class _Definition:
         for name in self.signature.parameters:
             if name == "context":
                 continue
-            batches = _batches_of(self.hints.get(name)) is not None
-            annotation = (Any if batches else pd.DataFrame) if name in self.frames else self.hints.get(name, inspect.Parameter.empty)
+            annotation = self.hints.get(name, inspect.Parameter.empty)
+            if name in self.frames and annotation is not arrow.Table:
+                annotation = Any if _batches_of(annotation) is not None else pd.DataFrame
             parameters.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation))
         parameters += [
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=_ANY_RESOURCE) for name in sorted(needed)
@@ -302,8 +316,15 @@ def _check_names(contract: Contract, rows: RowPolicy, *, reads_sources: bool) ->
     if rows.says_volume:
         checks[ROW_COUNT] = rows.says_volume
     checks |= {fresh_name(column): f"The newest {column} is not older than {limit}." for column, limit in contract.freshness.items()}
+    checks[STORABLE] = "PostgreSQL can store every row in its table."
     checks[COLUMNS_UNCHANGED] = "The columns are those the table had before."
     return checks
+
+
+def _with_write_mode(options: Mapping[str, Any], write: WriteDisposition | str) -> dict[str, Any]:
+    """The options with `write` among the metadata, where everything else about writing is."""
+    metadata = dict(options.get("metadata") or {})
+    return {**options, "metadata": {**metadata, "write_mode": getattr(write, "value", write)}}
 
 
 def _model_of(annotation: Any) -> type[pa.DataFrameModel] | None:
@@ -322,9 +343,9 @@ def _batches_of(annotation: Any) -> Any:
 
 
 def _is_frame(annotation: Any) -> bool:
-    """Whether a parameter is the rows of an asset, whole or in batches."""
+    """Whether a parameter is the rows of an asset: whole, in batches, or as an Arrow table."""
     inner = _batches_of(annotation) or annotation
-    return inner is pd.DataFrame or _model_of(inner) is not None
+    return inner in (pd.DataFrame, arrow.Table) or _model_of(inner) is not None
 
 
 def _input_metadata(annotation: Any) -> dict[str, Any]:

@@ -8,18 +8,17 @@ Not here: the transaction (`loading/`), when rows are refused (`gate.py`), Dagst
 
 import json
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
 
 from etl_assets.accounting import SOURCE_POSITION, Account, listening
-from etl_assets.contracts import Contract
+from etl_assets.contracts import Contract, Split
 from etl_assets.errors import ContractViolationError
 from etl_assets.evaluations import Lookup
 from etl_assets.gate import Parted
-from etl_assets.loading.rows import Repeated
 from etl_assets.loading.table import RejectedRow
 from etl_assets.rules import SAMPLE_ROWS, RuleOutcome, Sample
 
@@ -101,6 +100,8 @@ class BatchesOfAsset:
         self._outcomes: dict[str, RuleOutcome] = {}
         self._returned = 0
         self._valid = 0
+        self._refused: list[RejectedRow] = []
+        self._current: Split | None = None
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """Valid rows, batch by batch; an empty frame of the contract's types when there is none."""
@@ -127,6 +128,7 @@ class BatchesOfAsset:
 
     def _split(self, frame: pd.DataFrame) -> pd.DataFrame:
         split = self._contract.split(frame, where=self._where, lookup=self._lookup, unique=False)
+        self._current = split
         self.rejected.extend(split.rejected)
         self._returned += len(frame)
         self._valid += len(split.valid)
@@ -148,28 +150,34 @@ class BatchesOfAsset:
             outcome, rows=before.rows + outcome.rows, failed_rows=before.failed_rows + outcome.failed_rows, samples=samples
         )
 
-    def add_repeated(self, repeated: Sequence[Repeated]) -> None:
-        """Count rows that only all batches together showed to be repeated; their records are as they were converted."""
-        rules = {rule.name: rule for rule in self._contract.rules}
-        rows = []
-        for record, names in repeated:
-            plain = {column: value for column, value in record.items() if column != SOURCE_POSITION}
-            position = record.get(SOURCE_POSITION)
-            given = {name: ", ".join(f"{column}={record[column]}" for column in rules[name].columns) for name in names}
-            message = "; ".join(f"{rules[name].says} (given: {given[name]})" for name in names)
-            rows.append(RejectedRow(position=position, record=json.dumps(plain), rules=names, message=message))
-            for name in names:
-                found = self._outcomes[name]
-                samples = (*found.samples, Sample(position=str(position or "position unknown"), value=given[name]))[:SAMPLE_ROWS]
-                self._outcomes[name] = replace(found, failed_rows=found.failed_rows + 1, samples=samples)
-        self.rejected.extend(rows)
-        self._valid -= len(rows)
+    def refused(self, label: int, rule: str, says: str) -> None:
+        """A row of the current batch that PostgreSQL cannot store."""
+        assert self._current is not None
+        self._refused.append(self._current.refused(label, rule, says))
+
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+        """Count a row that only all batches together, or the table, showed to be wrong; its record is as it was converted."""
+        plain = {column: value for column, value in record.items() if column != SOURCE_POSITION}
+        position = record.get(SOURCE_POSITION)
+        if says is not None:
+            self._refused.append(RejectedRow(position=position, record=json.dumps(plain), rules=rules, message=says))
+            return
+        known = {rule.name: rule for rule in self._contract.rules}
+        given = {name: ", ".join(f"{column}={record[column]}" for column in known[name].columns) for name in rules}
+        message = "; ".join(f"{known[name].says} (given: {given[name]})" for name in rules)
+        for name in rules:
+            found = self._outcomes[name]
+            samples = (*found.samples, Sample(position=str(position or "position unknown"), value=given[name]))[:SAMPLE_ROWS]
+            self._outcomes[name] = replace(found, failed_rows=found.failed_rows + 1, samples=samples)
+        self.rejected.extend([RejectedRow(position=position, record=json.dumps(plain), rules=rules, message=message)])
+        self._valid -= 1
 
     @property
     def parted(self) -> Parted:
         """The numbers of all batches."""
         outcomes = tuple(self._outcomes[rule.name] for rule in self._contract.rules)
-        return Parted(returned=self._returned, valid=self._valid, rejected=self.rejected, outcomes=outcomes)
+        parted = Parted(returned=self._returned, valid=self._valid, rejected=self.rejected, outcomes=outcomes)
+        return parted.without(tuple(self._refused))
 
 
 __all__ = ["BatchesOfAsset", "RejectedSpool"]

@@ -21,7 +21,7 @@ Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`, `materi
 import datetime
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +52,17 @@ class Split:
 
     valid: pd.DataFrame
     kept: Mask = field(repr=False)
-    rejected: Sequence[RejectedRow] = field(repr=False)
+    rejected: RejectedRows = field(repr=False)
     outcomes: tuple[RuleOutcome, ...]
+
+    @functools.cached_property
+    def places(self) -> "np.ndarray[Any, Any]":
+        """Place of each valid row in the frame."""
+        return np.flatnonzero(self.kept)
+
+    def refused(self, row: int, rule: str, message: str) -> RejectedRow:
+        """A valid row, by its place among them, that could not be stored: as it was before conversion."""
+        return self.rejected.also(int(self.places[row]), rule, message)
 
 
 @dataclass(frozen=True, kw_only=True)

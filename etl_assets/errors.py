@@ -126,7 +126,17 @@ class RowsNotAccountedForError(DataError):
 
 
 class UnstorableValueError(DataError):
-    """A value cannot be stored exactly in its column."""
+    """A value cannot be stored exactly in its column.
+
+    Attributes:
+        row: Label of the first such row in its frame; None when no single row is known.
+        column: Its column; None when it is about several.
+    """
+
+    def __init__(self, where: str, cause: str, next_step: str, *, row: int | None = None, column: str | None = None) -> None:
+        super().__init__(where, cause, next_step)
+        self.row = row
+        self.column = column
 
 
 __all__ = [

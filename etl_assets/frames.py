@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -99,4 +100,24 @@ def _for_json(value: Any) -> Any:
     return value
 
 
-__all__ = ["TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "in_tables", "pandas_dtype"]
+def json_value(value: Any) -> Any:
+    """The value as JSON carries it; anything but numbers, booleans and text as its text."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(name): json_value(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [json_value(inner) for inner in value]
+    missing: Any = pd.isna(value)
+    if value is None or missing is True:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else str(value)
+    return str(value)
+
+
+__all__ = ["TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "in_tables", "json_value", "pandas_dtype"]

@@ -5,14 +5,15 @@ Not here: which rows break which rule (`contracts.py`), when the gate is asked (
 
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
 from etl_assets.accounting import Account, UnreadableRow
 from etl_assets.contracts import Split
 from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
+from etl_assets.loading.refusals import STORABLE
 from etl_assets.loading.table import RejectedRow, RowCounts
 from etl_assets.rules import RuleOutcome, Severity
 
@@ -84,17 +85,24 @@ class Parted:
         valid: Those that keep the contract.
         rejected: The others.
         outcomes: One per rule.
+        refused: Rows among the rejected that keep the contract, and that PostgreSQL cannot store.
     """
 
     returned: int
     valid: int
     rejected: Collection[RejectedRow] = field(repr=False)
     outcomes: tuple[RuleOutcome, ...]
+    refused: Sequence[RejectedRow] = field(default=(), repr=False)
 
     @staticmethod
     def of(split: Split, returned: int) -> "Parted":
         """The numbers of one frame."""
         return Parted(returned=returned, valid=len(split.valid), rejected=split.rejected, outcomes=split.outcomes)
+
+    def without(self, refused: Sequence[RejectedRow]) -> "Parted":
+        """The numbers once PostgreSQL has refused some of the valid rows."""
+        rejected = Together(self.rejected, refused) if refused else self.rejected
+        return replace(self, valid=self.valid - len(refused), rejected=rejected, refused=refused)
 
     @property
     def failed_rules(self) -> tuple[str, ...]:
@@ -179,7 +187,9 @@ def _refusal(parted: Parted, account: Account, counts: RowCounts, rows: RowPolic
     if counts.quarantined and (share > rows.most_quarantined or not valid):
         unreadable = account.unreadable
         cannot = f"{len(unreadable)} cannot be read (first: {unreadable[0].position}, {unreadable[0].says})" if unreadable else ""
-        reasons = ", ".join(filter(None, [most_broken(parted.outcomes), cannot]))
+        refused = parted.refused
+        unstorable = f"{len(refused)} cannot be stored (first: {refused[0].position}, {refused[0].message})" if refused else ""
+        reasons = ", ".join(filter(None, [most_broken(parted.outcomes), cannot, unstorable]))
         return ContractViolationError(
             where,
             f"{counts.quarantined} of {given} rows break the contract ({share:.1%}; at most {rows.most_quarantined:.1%} may): {reasons}.",
@@ -231,6 +241,25 @@ def readable(account: Account, *, refused: bool) -> dg.AssetCheckResult:
     )
 
 
+def storable(parted: Parted, *, refused: bool) -> dg.AssetCheckResult:
+    """The check `storable`."""
+    rows = parted.refused
+    sample = [
+        dg.TableRecord({"position": row.position or "", "rule": ", ".join(row.rules), "message": row.message[:200]})
+        for row in rows[:_SAMPLES]
+    ]
+    return dg.AssetCheckResult(
+        check_name=STORABLE,
+        passed=not rows,
+        severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "failed_rows": len(rows),
+            "failed_share": round(len(rows) / parted.returned, 6) if parted.returned else 0.0,
+            **({"sample": dg.MetadataValue.table(sample)} if sample else {}),
+        },
+    )
+
+
 def most_broken(outcomes: Iterable[RuleOutcome]) -> str:
     """The three rules broken most often, each with its first row."""
     broken = sorted((o for o in outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
@@ -246,6 +275,6 @@ def _rejected(row: UnreadableRow) -> RejectedRow:
 
 
 __all__ = [
-    "ROWS_ACCOUNTED_FOR", "ROW_COUNT", "SOURCE_READABLE", "Parted", "RowPolicy", "Together", "Verdict", "accounted", "judge", "most_broken",
-    "readable", "volume",
+    "ROWS_ACCOUNTED_FOR", "ROW_COUNT", "SOURCE_READABLE", "STORABLE", "Parted", "RowPolicy", "Together", "Verdict", "accounted", "judge",
+    "most_broken", "readable", "storable", "volume",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ Not here: how an asset is declared (`assets.py`), when rows are refused (`gate.p
 import contextlib
 import datetime
 import functools
+import json
 import time
 import traceback
 import typing
@@ -20,11 +21,24 @@ from etl_assets.accounting import Account, open_account
 from etl_assets.batches import BatchesOfAsset
 from etl_assets.contracts import Contract, Split
 from etl_assets.declarations import Reference, fresh_name
-from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError, SourceNotFoundError
-from etl_assets.gate import ROW_COUNT, SOURCE_READABLE, Parted, RowPolicy, Verdict, accounted, judge, most_broken, readable, volume
-from etl_assets.loading.io_manager import LoadDetails, PostgresIOManager, Stored, TableBatches, attach, failure, table_of
-from etl_assets.loading.rows import Batches, Repeated
-from etl_assets.loading.table import LoadRequest, RowCounts, WriteDisposition
+from etl_assets.errors import ConfigurationError, ContractViolationError, EtlError, SourceNotFoundError
+from etl_assets.gate import (
+    ROW_COUNT,
+    SOURCE_READABLE,
+    Parted,
+    RowPolicy,
+    Verdict,
+    accounted,
+    judge,
+    most_broken,
+    readable,
+    storable,
+    volume,
+)
+from etl_assets.loading.dagster_partitions import name_of
+from etl_assets.loading.io_manager import Delivery, LoadDetails, PostgresIOManager, Stored, TableBatches, failure, table_of
+from etl_assets.loading.rows import Rows
+from etl_assets.loading.table import LoadRequest, RejectedRow, RowCounts
 from etl_assets.metadata import check_result, describe, describe_rejected
 from etl_assets.watermarks import Value
 
@@ -48,11 +62,10 @@ class RunnableAsset:
         input_contracts: Of parameters that are annotated with one.
         carried: Parameter whose rows are carried through; None when rows come from connectors or are built.
         rows: How rows are accounted for.
-        disposition: How the table changes.
         checks: Asset checks besides those of columns and rows, by name.
         takes_context: The function's first parameter is Dagster's context.
         yields: The function yields batches.
-        metadata: Of the definition, for the table's schema.
+        metadata: Of the definition, which says how the table is written.
     """
 
     function: Callable[..., Any]
@@ -61,7 +74,6 @@ class RunnableAsset:
     input_contracts: Mapping[str, Contract]
     carried: str | None
     rows: RowPolicy
-    disposition: WriteDisposition
     checks: Mapping[str, str]
     takes_context: bool
     yields: bool
@@ -94,8 +106,48 @@ def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, argumen
         except EtlError as early:
             error, details = early, run.nothing
         if isinstance(io_manager, PostgresIOManager) and not run.is_recorded:
-            io_manager.reject(asset.key, asset.metadata, context.run.run_id, details, error)
+            io_manager.reject(run.delivery, details, error)
         raise failure(error, asset.where) from error
+
+
+class _FrameReception:
+    """Answers for the rows of one frame.
+
+    Args:
+        split: The frame after its contract.
+        finish: Called with the rows that PostgreSQL refused, once the others are in the table; gives the request to commit with.
+    """
+
+    def __init__(self, split: Split, finish: Callable[[LoadRequest, Sequence[RejectedRow]], LoadRequest]) -> None:
+        self._split = split
+        self._finish = finish
+        self._refused: list[RejectedRow] = []
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The valid rows, anew for each attempt."""
+        self._refused = []
+        yield self._split.valid
+
+    def refused(self, label: int, rule: str, says: str) -> None:
+        """See `Reception`."""
+        self._refused.append(self._split.refused(label, rule, says))
+
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+        """See `Reception`."""
+        self._refused.append(RejectedRow(position=None, record=json.dumps(record), rules=rules, message=says or ", ".join(rules)))
+
+    def finish(self, request: LoadRequest) -> LoadRequest:
+        """See `Reception`."""
+        return self._finish(request, tuple(self._refused))
+
+
+class _BatchReception:
+    """Answers for the rows of batches."""
+
+    def __init__(self, batches: BatchesOfAsset, finish: Callable[[LoadRequest], LoadRequest]) -> None:
+        self.refused = batches.refused
+        self.taken_out = batches.taken_out
+        self.finish = finish
 
 
 class _Run:
@@ -114,12 +166,30 @@ class _Run:
     @property
     def nothing(self) -> LoadDetails:
         """What there is to say of a load before any row was counted."""
-        return LoadDetails(
-            spec=self.contract.table,
-            counts=RowCounts(read=0),
-            orchestrator=_orchestrator(self.context),
-            disposition=self.asset.disposition,
+        return LoadDetails(spec=self.contract.table, counts=RowCounts(read=0))
+
+    @property
+    def delivery(self) -> Delivery:
+        """This materialisation; what the function added to its output comes before what the definition says."""
+        context = self.context
+        added = context.op_execution_context.get_output_metadata("result") or {}
+        partitioned = context.has_partition_key or context.has_partition_key_range
+        definition = context.assets_def.partitions_def if partitioned else None
+        return Delivery(
+            key=self.asset.key,
+            metadata={**self.asset.metadata, **added},
+            run_id=context.run.run_id,
+            root_run_id=context.run.root_run_id or context.run.run_id,
+            partition_keys=tuple(context.partition_keys) if definition is not None else (),
+            partitions=definition,
+            orchestrator=_orchestrator(context),
         )
+
+    @property
+    def partition_name(self) -> str | None:
+        """What the partitions of this run are called; None for none."""
+        keys = self.delivery.partition_keys
+        return name_of(keys) if keys else None
 
     def events(self, arguments: dict[str, Any]) -> Iterator[Any]:
         """Check results, then the output."""
@@ -144,28 +214,52 @@ class _Run:
         split = yield from self._split(frame)
         parted = Parted.of(split, len(frame))
         before = self._rows_before() if asset.rows.most_change is not None else None
-        verdict = judge(parted, account, rows=asset.rows, rows_in=_rows_in(carried), rows_before=before, where=self.where)
-        details = self._details(verdict, account)
         newest = {column: split.valid[column].max() for column in self.contract.freshness if split.valid[column].notna().any()}
-        yield from self._check_results(parted, account, newest, before, refused=verdict.refusal is not None)
-        yield accounted(verdict.counts, parted.valid)
-        if verdict.refusal is not None:
-            raise _RefusedError(verdict.refusal, details)
-        self._refuse_only_new(account)
-        yield self._columns_unchanged()
-        metadata = {
+        rows_in = _rows_in(carried)
+        verdict = judge(parted, account, rows=asset.rows, rows_in=rows_in, rows_before=before, where=self.where)
+        metadata: dict[str, Any] = {
             "compute_seconds": round(computed - started, 3),
             "contract_seconds": round(time.perf_counter() - computed, 3),
-            **describe(account),
-            **describe_rejected(self.where, verdict.rejected),
         }
-        yield dg.Output(attach(split.valid, details), metadata=metadata)
+        stored: Stored | None = None
+        refused: _RefusedError | None = None
+
+        def finish(request: LoadRequest, lost: Sequence[RejectedRow]) -> LoadRequest:
+            nonlocal parted, verdict
+            if lost:
+                parted = Parted.of(split, len(frame)).without(lost)
+                verdict = judge(parted, account, rows=asset.rows, rows_in=rows_in, rows_before=before, where=self.where)
+            if verdict.refusal is not None:
+                raise _RefusedError(verdict.refusal, self._details(verdict, account))
+            return replace(request, counts=verdict.counts, rejected=verdict.rejected)
+
+        if verdict.refusal is not None:
+            refused = _RefusedError(verdict.refusal, self._details(verdict, account))
+        elif isinstance(self.io_manager, PostgresIOManager):
+            reception = _FrameReception(split, finish)
+            stored, refused = self._store(self.io_manager, self._details(verdict, account), Rows(reception.frames, reception=reception))
+        yield from self._check_results(parted, account, newest, before, refused=refused is not None)
+        yield accounted(verdict.counts, parted.valid)
+        if refused is not None:
+            raise refused
+        yield _columns_unchanged(stored)
+        metadata |= {**describe(account), **describe_rejected(self.where, verdict.rejected)}
+        yield dg.Output(split.valid if stored is None else stored, metadata=metadata)
+
+    def _store(self, io_manager: PostgresIOManager, details: LoadDetails, rows: Rows) -> tuple[Stored | None, _RefusedError | None]:
+        """Load, and what came of it, or why the gate refused it in the end."""
+        try:
+            return io_manager.store(self.delivery, details, rows), None
+        except _RefusedError as error:
+            return None, error
+        except EtlError:
+            self.is_recorded = True
+            raise
 
     def _batches(self, arguments: dict[str, Any], carried: Any) -> Iterator[Any]:
         """Batches: loaded as they come, judged before the commit, and told of afterwards."""
         asset = self.asset
         io_manager = self._postgres("batches are loaded")
-        unchanged = self._columns_unchanged()
         before = self._rows_before() if asset.rows.most_change is not None else None
         lookup = functools.cache(self._keys) if self.contract.references else None
         batches = BatchesOfAsset(
@@ -179,59 +273,42 @@ class _Run:
         self.resources.enter_context(contextlib.closing(batches))
         judged: list[Verdict] = []
 
-        def finish(request: LoadRequest, repeated: Sequence[Repeated]) -> LoadRequest:
-            batches.add_repeated(repeated)
-            verdict = judge(
-                batches.parted, batches.account, rows=asset.rows, rows_in=_rows_in(carried), rows_before=before, where=self.where
-            )
+        def finish(request: LoadRequest) -> LoadRequest:
+            account = batches.account
+            verdict = judge(batches.parted, account, rows=asset.rows, rows_in=_rows_in(carried), rows_before=before, where=self.where)
             judged[:] = [verdict]
             if verdict.refusal is not None:
-                raise _RefusedError(verdict.refusal, self._details(verdict, batches.account))
-            self._refuse_only_new(batches.account)
-            return replace(request, counts=verdict.counts, rejected=verdict.rejected, watermarks=batches.account.watermarks)
-
-        refused: _RefusedError | None = None
-        stored: Stored | None = None
-        try:
-            stored = io_manager.store_batches(
-                asset.key,
-                asset.metadata,
-                self.context.run.run_id,
-                self.nothing,
-                Batches(batches.frames, unique=self.contract.unique_rules, finish=finish),
+                raise _RefusedError(verdict.refusal, self._details(verdict, account))
+            return replace(
+                request, counts=verdict.counts, rejected=verdict.rejected, watermarks=account.watermarks, only_new=account.only_new
             )
-        except _RefusedError as error:
-            refused = error
-        except EtlError as error:
-            self.is_recorded = True
-            if isinstance(error, ContractViolationError):
-                yield _columns_differ(error)
+
+        rows = Rows(batches.frames, reception=_BatchReception(batches, finish), unique=self.contract.unique_rules)
+        try:
+            # What there is to count is counted while the batches come.
+            stored, refused = self._store(io_manager, replace(self.nothing, counts=None), rows)
+        except ContractViolationError as error:
+            yield _columns_differ(error)
             raise
         yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
         parted = batches.parted
         yield from self._check_results(parted, batches.account, batches.newest, before, refused=refused is not None)
-        yield accounted(judged[0].counts, parted.valid)
+        if judged:
+            yield accounted(judged[0].counts, parted.valid)
         if refused is not None:
             raise refused
-        yield unchanged
-        yield dg.Output(stored, metadata={**describe(batches.account), **describe_rejected(self.where, judged[0].rejected)})
+        yield _columns_unchanged(stored)
+        rejected = judged[0].rejected if judged else ()
+        yield dg.Output(stored, metadata={**describe(batches.account), **describe_rejected(self.where, rejected)})
 
     def _details(self, verdict: Verdict, account: Account) -> LoadDetails:
         return LoadDetails(
             spec=self.contract.table,
             counts=verdict.counts,
-            orchestrator=_orchestrator(self.context),
             rejected=verdict.rejected,
-            disposition=self.asset.disposition,
             watermarks=account.watermarks,
+            only_new=account.only_new,
         )
-
-    def _refuse_only_new(self, account: Account) -> None:
-        if account.only_new and self.asset.disposition is WriteDisposition.REPLACE:
-            raise ContractDefinitionError(
-                self.where, "it reads only what is new, and replace would drop the rows loaded before.",
-                'say write="append", or write="merge" when rows are read again, in etl_asset.',
-            )  # fmt: skip
 
     # -- what is asked of the database -------------------------------------------------------------------------------
 
@@ -240,7 +317,9 @@ class _Run:
         return self._postgres("watermarks are kept").postgres.watermarks(self.where)
 
     def _rows_before(self) -> int | None:
-        return self._postgres("the number of rows is compared with that of the load before, which is kept").postgres.rows_loaded(self.where)
+        return self._postgres("the number of rows is compared with that of the load before, which is kept").postgres.rows_loaded(
+            self.where, self.partition_name
+        )
 
     def _keys(self, reference: Reference) -> "pd.Series[Any]":
         """The keys that a column references."""
@@ -259,19 +338,6 @@ class _Run:
                 "store the asset in PostgreSQL.",
             )  # fmt: skip
         return self.io_manager
-
-    def _columns_unchanged(self) -> dg.AssetCheckResult:
-        """Tell when the load is about to change the shape of the table that people read."""
-        changed = ""
-        if isinstance(self.io_manager, PostgresIOManager):
-            changed = self.io_manager.postgres.difference(table_of(self.asset.key, self.asset.metadata), self.contract.table)
-        return dg.AssetCheckResult(
-            check_name=COLUMNS_UNCHANGED,
-            passed=not changed,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"The table changes: {changed}" if changed else None,
-            metadata={"change": changed} if changed else {},
-        )
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
@@ -321,6 +387,19 @@ class _Run:
             yield _fresh(newest.get(column), column, limit)
         if ROW_COUNT in checks:
             yield volume(self.asset.rows, parted.valid, before)
+        yield storable(parted, refused=refused)
+
+
+def _columns_unchanged(stored: Stored | None) -> dg.AssetCheckResult:
+    """Tell when the load changed the shape of the table that people read."""
+    changed = stored.result.changes if stored is not None else ""
+    return dg.AssetCheckResult(
+        check_name=COLUMNS_UNCHANGED,
+        passed=not changed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"The table changed: {changed}" if changed else None,
+        metadata={"change": changed} if changed else {},
+    )
 
 
 def _columns_differ(error: ContractViolationError) -> dg.AssetCheckResult:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import dagster as dg
 
 from etl_assets.assets import defined_asset
+from etl_assets.loading.options import MergeStrategy, WriteDisposition, WriteOptions
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.loading.quarantine import QuarantinedRow, frame_of, open_rows
-from etl_assets.loading.table import LoadIdentity, LoadRequest, RowCounts, WriteDisposition
+from etl_assets.loading.table import LoadIdentity, LoadRequest, RowCounts
 
 RAW = "raw"
+_ADDED_UNLESS_THERE = WriteOptions(disposition=WriteDisposition.MERGE, merge_strategy=MergeStrategy.INSERT_ONLY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def replay(postgres: PostgresResource, asset: str, *, dry_run: bool = False) -> 
             target=known.table,
             identity=LoadIdentity(load_id=uuid.uuid4(), asset=asset),
             spec=contract.table,
-            disposition=WriteDisposition.INSERT if contract.primary_key else WriteDisposition.APPEND,
+            write=_ADDED_UNLESS_THERE if contract.primary_key else WriteOptions(disposition=WriteDisposition.APPEND),
             counts=RowCounts(read=len(passing)),
             replays=tuple(row.id for row in passing),
         )

@@ -100,6 +100,7 @@ def _log_wait(state: tenacity.RetryCallState, doing: str, attempts: int) -> None
     logger.warning("%s: attempt %d of %d failed (%s); waiting %.1f s", doing, state.attempt_number, attempts, error, wait)
 
 
+DEFAULT_RETRY = RetryPolicy()
 NO_RETRY = RetryPolicy(attempts=1)
 
-__all__ = ["NO_RETRY", "RetryPolicy"]
+__all__ = ["DEFAULT_RETRY", "NO_RETRY", "RetryPolicy"]

@@ -19,6 +19,7 @@ import pandera.pandas as pa
 
 from etl_assets.accounting import SOURCE_POSITION
 from etl_assets.errors import ContractViolationError
+from etl_assets.frames import json_value
 from etl_assets.loading.table import RejectedRow
 
 SAMPLE_ROWS = 5
@@ -194,43 +195,33 @@ class RejectedRows(Sequence[RejectedRow]):
             yield from self._made(self._places[start : start + _CHUNK_ROWS])
 
     def _made(self, places: npt.NDArray[np.int_]) -> Iterator[RejectedRow]:
+        broken_by = [(rule, self._masks[rule.name][places]) for rule in self._rules]
+        for row, (position, record) in enumerate(self._records(places)):
+            broken = [rule for rule, mask in broken_by if mask[row]]
+            message = "; ".join(f"{rule.says} (given: {_given(record, rule)})" for rule in broken)
+            yield _rejected(position, record, tuple(rule.name for rule in broken), message)
+
+    def _records(self, places: npt.NDArray[np.int_]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Where rows stood, and what they were before conversion."""
         positions = self._frame.get(SOURCE_POSITION)
         names = [str(name) for name in self._frame.columns if name != SOURCE_POSITION]
         records = self._frame[names].iloc[places].astype(object).itertuples(index=False, name=None)
-        broken_by = [(rule, self._masks[rule.name][places]) for rule in self._rules]
-        for row, (place, values) in enumerate(zip(map(int, places), records, strict=True)):
-            record = dict(zip(names, values, strict=True))
-            broken = [rule for rule, mask in broken_by if mask[row]]
-            yield RejectedRow(
-                position=_position(positions, place),
-                record=json.dumps({name: _plain(value) for name, value in record.items()}, ensure_ascii=False),
-                rules=tuple(rule.name for rule in broken),
-                message="; ".join(f"{rule.says} (given: {_given(record, rule)})" for rule in broken),
-            )
+        for place, values in zip(map(int, places), records, strict=True):
+            yield _position(positions, place), dict(zip(names, values, strict=True))
+
+    def also(self, place: int, rule: str, message: str) -> RejectedRow:
+        """A row that keeps the contract and was refused by something else, by its place in the frame."""
+        ((position, record),) = self._records(np.array([place]))
+        return _rejected(position, record, (rule,), message)
+
+
+def _rejected(position: str, record: Mapping[str, Any], rules: tuple[str, ...], message: str) -> RejectedRow:
+    text = json.dumps({name: json_value(value) for name, value in record.items()}, ensure_ascii=False)
+    return RejectedRow(position=position, record=text, rules=rules, message=message)
 
 
 def _given(record: Mapping[str, Any], rule: Rule) -> str:
     return ", ".join(f"{name}={record[name]!s}" for name in rule.columns or record if name in record)[:SAMPLE_CHARACTERS]
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON carries it; anything but numbers, booleans and text as its text."""
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    missing: Any = pd.isna(value)
-    if value is None or missing is True:
-        return None
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else str(value)
-    return str(value)
 
 
 __all__ = [

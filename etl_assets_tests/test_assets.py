@@ -17,6 +17,7 @@ from etl_assets.errors import ContractDefinitionError, SourceUnavailableError
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.retry import RetryPolicy
+from etl_assets.retry_settings import Retry
 
 
 class Orders(pa.DataFrameModel):
@@ -113,6 +114,7 @@ def test_checks_tell_counts_and_samples(postgres: PostgresResource) -> None:
         "amount_ge": False,
         "note_str_length": False,
         "primary_key_unique": True,
+        "storable": True,
     }
     assert checks["amount_ge"].metadata["failed_rows"].value == 1
     assert checks["amount_ge"].metadata["sample"].records[0].data == {"position": "row 4", "value": "amount=-1", "rule": "amount >= 0"}
@@ -321,7 +323,7 @@ def test_function_that_returns_no_frame(postgres: PostgresResource) -> None:
 
 def test_unreachable_database_names_the_asset() -> None:
     """When PostgreSQL cannot be reached the failure names the asset and the next step."""
-    gone = PostgresResource(url="postgresql://etl:hidden-word@127.0.0.1:1/x", attempts=1)
+    gone = PostgresResource(url="postgresql://etl:hidden-word@127.0.0.1:1/x", retry=Retry(attempts=1))
     said = why(run([raw_orders(GOOD)], gone))
     assert said.startswith("raw/orders: the database cannot be reached")
     assert "hidden-word" not in said
@@ -366,7 +368,7 @@ def test_any_upstream_can_be_named(postgres: PostgresResource) -> None:
 
 
 def test_partitioned_assets_are_refused_clearly(postgres: PostgresResource) -> None:
-    """A partitioned asset would overwrite itself, so it is refused with the reason."""
+    """A partitioned asset that does not say which rows a partition is would overwrite itself, so it is refused with the way out."""
 
     @dg.asset(key=["raw", "parts"], partitions_def=dg.StaticPartitionsDefinition(["a"]))
     def parts() -> pd.DataFrame:
@@ -375,7 +377,7 @@ def test_partitioned_assets_are_refused_clearly(postgres: PostgresResource) -> N
     result = dg.materialize(
         [parts], partition_key="a", resources={"io_manager": PostgresIOManager(postgres=postgres)}, raise_on_error=False
     )
-    assert "each partition would replace the whole table" in why(result)
+    assert "nothing says which rows of the table a partition is" in why(result)
 
 
 def test_references_check_counts_orphans(postgres: PostgresResource, database_url: str) -> None:

@@ -218,7 +218,7 @@ def test_a_change_of_columns_is_told(postgres: PostgresResource) -> None:
     evaluations = {check.check_name: check for check in run(postgres, airports).get_asset_check_evaluations()}
     assert (evaluations["columns_unchanged"].passed, evaluations["columns_unchanged"].description) == (
         False,
-        "The table changes: -name text",
+        "The table changed: -name text",
     )
     assert checks(run(postgres, airports))["columns_unchanged"] is True
 

@@ -10,11 +10,10 @@ What they are made of, one concern each:
 
     databases/ incremental.py                       each database; which rows are new
     rest_reading.py rest_incremental.py paging.py   one endpoint; what is new of it; which page comes next
-    access.py http.py connections.py hosts.py       where requests may go, how they go, and what they meet there
+    access.py http.py connections.py                where requests may go, how they go, and what they meet there
     credentials.py limits.py                        who asks; how fast and how much
     storage.py unpacking.py encoding.py             files near and far; packed ones; bytes to text
     csv_text.py records.py sheet_xml.py             CSV, JSON, and what calamine does not tell of a sheet
-    retrying.py                                     how often it is tried again
 
 Each `read` returns a frame with a RangeIndex and reports its row count to the account of the asset. Sources of text are read as
 text, with the column `source_position`; SQL keeps the types of the database. Not here: cleaning, contracts, loading.

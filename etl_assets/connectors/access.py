@@ -13,8 +13,8 @@ import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from etl_assets.connectors.credentials import Credentials, NoAuth, authentication, secrets_of
-from etl_assets.connectors.hosts import is_local
 from etl_assets.errors import ConfigurationError
+from etl_assets.hosts import is_local
 from etl_assets.secrets import Secrets
 
 Origin = tuple[str, str | None, int | None]

@@ -25,8 +25,8 @@ import urllib3.connection
 import urllib3.connectionpool
 import urllib3.exceptions
 
-from etl_assets.connectors.hosts import is_public
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceUnavailableError
+from etl_assets.hosts import is_public
 
 _PIECE_BYTES = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS

@@ -26,9 +26,9 @@ from pydantic import Field
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from etl_assets.connectors.connections import NoRedirects, NotSentError, deadline, explain, keep_deadline
-from etl_assets.connectors.hosts import is_local
 from etl_assets.connectors.limits import retry_after
 from etl_assets.errors import AuthenticationError, ConfigurationError, EtlError, SourceUnavailableError
+from etl_assets.hosts import is_local
 from etl_assets.secrets import SECRET
 
 # A token is given up this long before it ends, so that it does not end under way.

@@ -21,12 +21,12 @@ from pydantic import Field
 from etl_assets.accounting import SOURCE_POSITION, StepReport, UnreadableRow, record_read, record_step, record_unreadable, record_watermark
 from etl_assets.connectors.files import HASH, Only, files_to_read
 from etl_assets.connectors.records import concatenated, frame_of_text, refuse_reserved
-from etl_assets.connectors.retrying import FILE_RETRY, Retry
 from etl_assets.connectors.sheet_xml import column_letters, column_number, corrections, refuse_vast, sheet_xml, with_ods_blanks
 from etl_assets.connectors.storage import Storage, StoredFile
 from etl_assets.connectors.unpacking import refuse_zip_bomb
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError
 from etl_assets.frames import TEXT
+from etl_assets.retry_settings import FILE_RETRY, Retry
 from etl_assets.secrets import SECRET
 
 _OLE = bytes.fromhex("D0CF11E0A1B11AE1")

@@ -30,10 +30,10 @@ from etl_assets.connectors.records import (
     refuse_reserved,
     select_records,
 )
-from etl_assets.connectors.retrying import FILE_RETRY, Retry
 from etl_assets.connectors.storage import Storage, StoredFile, digest_of
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT, arrow_to_frame, in_tables
+from etl_assets.retry_settings import FILE_RETRY, Retry
 from etl_assets.secrets import SECRET
 
 logger = logging.getLogger(__name__)

@@ -34,8 +34,8 @@ from etl_assets.connectors.limits import Caps, Pace
 from etl_assets.connectors.records import frame_of_text
 from etl_assets.connectors.rest_incremental import IncrementalParameter
 from etl_assets.connectors.rest_reading import Endpoint, EndpointReading, Post
-from etl_assets.connectors.retrying import REST_RETRY, Retry
 from etl_assets.errors import ConfigurationError, SourceFormatError, SourceNotFoundError
+from etl_assets.retry_settings import REST_RETRY, Retry
 from etl_assets.secrets import SECRET
 from etl_assets.watermarks import Value
 

@@ -24,13 +24,14 @@ from sqlalchemy.engine import URL
 from etl_assets.accounting import committed_watermarks, record_read, record_watermark
 from etl_assets.connectors.databases.plain import PlainDatabase
 from etl_assets.connectors.databases.postgresql import PostgresqlDatabase
-from etl_assets.connectors.databases.session import Database, Session, SessionSettings, Tls
+from etl_assets.connectors.databases.session import Database, Session, SessionSettings
 from etl_assets.connectors.incremental import Incremental, Window, highest, without_value
-from etl_assets.connectors.retrying import DATABASE_RETRY, Retry
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
 from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.connection import normalise_url, show_url
+from etl_assets.retry_settings import DATABASE_RETRY, Retry
 from etl_assets.secrets import SECRET
+from etl_assets.tls import CA_FILE_SAYS, TLS_SAYS, Tls, TlsSettings
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +48,8 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
     )
     application_name: str = Field(default="etl_assets", description="Shown by the server as the client's name.")
     statement_timeout_seconds: float = Field(default=600.0, description="Longest time of one query; 0 for no limit.")
-    tls: Tls = Field(
-        default="verified_remote",
-        description='"verified_remote" verifies the certificate of a server unless it is on this machine, "verified" always, "unverified" '
-        "never. Options of TLS in the URL come first.",
-    )
-    tls_ca_file: str | None = Field(default=None, description="PEM file of the authorities to trust; None for those of the system.")
+    tls: Tls = Field(default="verified_remote", description=TLS_SAYS)
+    tls_ca_file: str | None = Field(default=None, description=CA_FILE_SAYS)
     retry: Retry = Field(default=DATABASE_RETRY, description="How a query is tried again when the database is unreachable.")
 
     def read_table(
@@ -211,8 +208,7 @@ class SqlResource(dg.ConfigurableResource["SqlResource"]):
         settings = SessionSettings(
             application_name=self.application_name,
             statement_timeout_seconds=self.statement_timeout_seconds,
-            tls=self.tls,
-            tls_ca_file=self.tls_ca_file,
+            tls=TlsSettings(tls=self.tls, ca_file=self.tls_ca_file),
         )
         return _Reading(source, _database(url, settings, where), where, incremental, window)
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.csv
 from psycopg2 import sql
 
-from etl_assets.errors import EtlError, UnstorableValueError
+from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
 from etl_assets.loading.exact import exact
 from etl_assets.loading.table import ColumnSpec
 from etl_assets.postgres.types import arrow_type
@@ -39,14 +39,15 @@ def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec]
         cursor: psycopg2 cursor inside the caller's transaction.
         table: Quoted name.
         columns: Columns of the table as its catalog has them, each present in the frame.
-        frame: RangeIndex.
+        frame: Any index; errors name its labels.
         where: Asset, for errors.
 
     Returns:
         Rows that PostgreSQL counted, equal to the rows of the frame.
 
     Raises:
-        UnstorableValueError: A value does not fit its column exactly, or PostgreSQL counted other rows than were sent.
+        UnstorableValueError: A value does not fit its column exactly.
+        DatabaseRefusedError: PostgreSQL counted other rows than were sent.
     """
     binary = all(arrow_type(column.type) is not None and not _is_interval_as_text(column, frame[column.name]) for column in columns)
     chunks = (_binary if binary else _csv)(columns, frame, where)
@@ -55,7 +56,9 @@ def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec]
     )
     copy_chunks(cursor, statement, chunks)
     if cursor.rowcount != len(frame):
-        raise UnstorableValueError(where, f"{len(frame)} rows were sent, PostgreSQL counted {cursor.rowcount}.", "load again.")
+        raise DatabaseRefusedError(
+            where, f"{len(frame)} rows were sent, PostgreSQL counted {cursor.rowcount}.", "look for a trigger on the table that drops rows."
+        )
     return int(cursor.rowcount)
 
 
@@ -251,6 +254,8 @@ def _first_unstorable(values: "pd.Series[Any]", column: ColumnSpec, store: Calla
                 f"{where}, column {column.name}, row {int(values.index[place]) + 1}",
                 f"{str(value)[:80]!r} ({type(value).__name__}) cannot be stored exactly as {column.type} ({str(reason).splitlines()[0]}).",
                 "convert it in the asset, or choose a type in the contract that holds it.",
+                row=int(values.index[place]),
+                column=column.name,
             )
     return UnstorableValueError(
         f"{where}, column {column.name}", f"the values cannot be stored as {column.type} ({error}).", "convert them."

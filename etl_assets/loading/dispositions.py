@@ -1,80 +1,273 @@
-"""How rows reach their table: replace, append, merge, each inside the caller's transaction.
+"""How rows reach their table: replace, append, merge, replace_partition, each inside the caller's transaction.
 
-Not here: the transaction and what else commits with it (`writer.py`), the statements (`sql.py`).
+Not here: the transaction and what else commits with it (`writer.py`), what happens to the table itself (`preparation.py`), the statements
+(`ddl.py`, `merging.py`).
 """
 
+import dataclasses
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import psycopg2.sql
+import psycopg2
+from psycopg2 import sql
 
 from etl_assets.errors import DatabaseRefusedError, UnstorableValueError
-from etl_assets.loading import session
+from etl_assets.loading import ddl, merging, session
 from etl_assets.loading import sql as statements
-from etl_assets.loading.rows import Rows
-from etl_assets.loading.table import ColumnSpec, LoadRequest, ReplaceStrategy, TableRef, TableSpec, WriteDisposition
+from etl_assets.loading.conditions import condition
+from etl_assets.loading.options import MergeStrategy, WriteDisposition
+from etl_assets.loading.preparation import Preparation, finishing, making, prepare
+from etl_assets.loading.refusals import Refusal, in_parts, refusal_of, savepoint
+from etl_assets.loading.rows import Rows, read_record
+from etl_assets.loading.table import Applied, ColumnSpec, LoadRequest, TableRef, TableSpec
 
 logger = logging.getLogger(__name__)
 
-
-def _append(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[None, int]:
-    columns = _existing_or_new(cursor, request, spec)
-    return None, _add(cursor, request, columns, rows)
+_INDEXES = "SELECT relname::text FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indrelid = %s::regclass"
 
 
-def _add(cursor: Any, request: LoadRequest, columns: Sequence[ColumnSpec], rows: Rows) -> int:
-    """Put rows among those that are there."""
-    target, where = statements.name_of(request.target), request.identity.asset
-    if not rows.staged:
-        return rows.copy_into(cursor, target, columns, where=where)
+def apply(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> Applied:
+    """Bring the rows into their table as the request says.
+
+    Args:
+        cursor: Inside the load's transaction, under the lock of the table.
+        request: Target and options.
+        spec: The shape of the rows.
+        rows: The rows.
+
+    Raises:
+        DatabaseRefusedError: The table cannot take rows of this shape, or a merge has no key.
+        UnstorableValueError: A value does not fit its column exactly, or rows of a merge share a key.
+    """
+    target, where = request.target, request.identity.asset
+    if request.write.disposition is WriteDisposition.MERGE:
+        _require_key(request, spec)
+    if request.write.disposition is WriteDisposition.REPLACE_PARTITION and request.partition is None:
+        raise DatabaseRefusedError(where, "replace_partition is told no partition.", "name it, or choose another write disposition.")
+    prepared = prepare(cursor, target, spec, request.write, where=where)
+    if prepared.says:
+        logger.warning("%s: the table changes its shape: %s", target, prepared.says)
+    if prepared.notes:
+        logger.info("%s: %s", target, prepared.notes)
+    applied = _build(cursor, request, spec, rows, prepared) if prepared.builds else _change(cursor, request, spec, rows, prepared)
+    return dataclasses.replace(applied, strategy=applied.strategy or prepared.strategy, changes=prepared.says)
+
+
+def _build(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prepared: Preparation) -> Applied:
+    """A new table, beside the one that is there, which it then takes the name and the grants of."""
+    target, where = request.target, request.identity.asset
+    assert prepared.builds is not None
+    table = TableRef(schema=target.schema, table=f"_etl_{secrets.token_hex(8)}") if prepared.replaces else target
+    late = request.write.disposition is WriteDisposition.REPLACE
+    _execute(cursor, making(table, prepared.builds, request.write, late=late))
+    columns = _columns(cursor, table, spec)
+    applied = _BRING[request.write.disposition](cursor, dataclasses.replace(request, target=table), spec, columns, rows, alone=True)
+    if late:
+        _add_keys(cursor, table, prepared.builds, where)
+        _execute(cursor, finishing(table, prepared.builds, request.write))
+    if prepared.replaces:
+        _copy_grants(cursor, target, table)
+        cursor.execute(session.composed("DROP TABLE {}", target))
+        cursor.execute(session.composed("ALTER TABLE {} RENAME TO {name}", table, name=target.table))
+        _rename_what_belongs(cursor, target, table.table)
+    return applied
+
+
+def _change(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prepared: Preparation) -> Applied:
+    """Rows into the table that is there."""
+    _execute(cursor, prepared.changes)
+    deleted = 0
+    if prepared.deletes:
+        cursor.execute(session.composed("DELETE FROM {}", request.target))
+        deleted = cursor.rowcount
+    columns = _columns(cursor, request.target, spec)
+    applied = _BRING[request.write.disposition](cursor, request, spec, columns, rows, alone=False)
+    return dataclasses.replace(applied, changed=applied.changed + deleted)
+
+
+def _columns(cursor: Any, table: TableRef, spec: TableSpec) -> list[ColumnSpec]:
+    """The columns of the rows as the catalog has them, in the order of the rows."""
+    state = session.state(cursor, table)
+    assert state is not None
+    return [state.by_name[name] for name in spec.names]
+
+
+def _execute(cursor: Any, composed: Iterable[sql.Composed]) -> None:
+    for statement in composed:
+        cursor.execute(statement)
+
+
+# -- the dispositions -----------------------------------------------------------------------------------------------------
+
+
+def _add(cursor: Any, request: LoadRequest, spec: TableSpec, columns: Sequence[ColumnSpec], rows: Rows, *, alone: bool) -> Applied:
+    """Put rows into the table, alone or among those that are there."""
+    table, where = ddl.name_of(request.target), request.identity.asset
+    if alone or not rows.staged:
+        count = rows.copy_into(cursor, table, columns, where=where, within=request.partition)
+        count -= rows.settle(cursor, table, where=where)
+        return Applied(rows=count, changed=count)
     staging, count = _stage(cursor, request, columns, rows)
-    names = psycopg2.sql.SQL(", ").join(psycopg2.sql.Identifier(column.name) for column in columns)
-    cursor.execute(psycopg2.sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(target, names, names, staging))
-    return count
+    names = [column.name for column in columns]
+    changed, refused = _bring_staged(cursor, staging, lambda source: [merging.insert(request.target, source, names)], rows, where)
+    return Applied(rows=count - refused, changed=changed)
 
 
-def _stage(cursor: Any, request: LoadRequest, columns: Sequence[ColumnSpec], rows: Rows) -> tuple[psycopg2.sql.Identifier, int]:
-    """A temporary table of the target's columns with the rows in it, and how many there are."""
-    staging = f"_etl_{secrets.token_hex(8)}"
-    copied = psycopg2.sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
-        psycopg2.sql.Identifier(staging),
-        psycopg2.sql.SQL(", ").join(psycopg2.sql.Identifier(column.name) for column in columns),
-        statements.name_of(request.target),
-    )
-    cursor.execute(copied)
-    table = psycopg2.sql.Identifier("pg_temp", staging)
-    count = rows.copy_into(cursor, table, columns, where=request.identity.asset)
-    return table, count - rows.settle(cursor, table)
-
-
-def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[None, int]:
-    return None, _by_key(cursor, request, spec, rows, update=True)[0]
-
-
-def _insert(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[None, int]:
-    return None, _by_key(cursor, request, spec, rows, update=False)[1]
-
-
-def _by_key(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, *, update: bool) -> tuple[int, int]:
-    """Bring rows in by their key; how many were delivered, and how many rows of the table that changed or added."""
-    where = request.identity.asset
-    if not spec.primary_key:
+def _replace_partition(
+    cursor: Any, request: LoadRequest, spec: TableSpec, columns: Sequence[ColumnSpec], rows: Rows, *, alone: bool
+) -> Applied:
+    """Delete the rows of the partition and put those of the load in their place."""
+    target, where = request.target, request.identity.asset
+    assert request.partition is not None
+    inside = condition(request.partition, lambda expression: session.type_of(cursor, target, expression, where), where)
+    try:
+        with savepoint(cursor):
+            cursor.execute(sql.SQL("DELETE FROM {} WHERE {}").format(ddl.name_of(target), inside))
+    except psycopg2.DataError as error:
+        said = (error.diag.message_primary or str(error)).splitlines()[0]
         raise DatabaseRefusedError(
-            where, f"{request.disposition.value} needs a primary key, and the contract has none.",
-            'add `metadata = {"primary_key": [...]}` to its Config.',
-        )  # fmt: skip
-    columns = _existing_or_new(cursor, request, spec)
+            where, f"the partition {request.partition.key!r} is no value of {', '.join(request.partition.expressions)} ({said}).",
+            "correct partition_expr, or the partitions.",
+        ) from error  # fmt: skip
+    deleted = cursor.rowcount
+    applied = _add(cursor, request, spec, columns, rows, alone=alone)
+    cursor.execute(sql.SQL("SELECT count(*) FROM {} WHERE {}").format(ddl.name_of(target), inside))
+    (there,) = cursor.fetchone()
+    if there != applied.rows:
+        raise UnstorableValueError(
+            where,
+            f"{applied.rows} rows were loaded, and the table has {there} of partition {request.partition.key}: "
+            f"{applied.rows - there} lie outside of it by {', '.join(request.partition.expressions)}.",
+            "leave rows of other partitions out in the asset.",
+        )
+    return dataclasses.replace(applied, changed=applied.changed + deleted)
+
+
+def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, columns: Sequence[ColumnSpec], rows: Rows, *, alone: bool) -> Applied:
+    """Bring rows in by their key."""
+    options, where = request.write, request.identity.asset
+    strategy = options.merge_strategy
+    key = options.merge_key or spec.primary_key
     staging, count = _stage(cursor, request, columns, rows)
-    _refuse_unusable_keys(cursor, staging, spec.primary_key, where)
-    cursor.execute(statements.merge(request.target, staging, columns, spec.primary_key, update=update))
-    return count, int(cursor.rowcount)
+    _refuse_unusable_keys(cursor, staging, key, where, may_repeat=strategy is MergeStrategy.DELETE_INSERT and key != spec.primary_key)
+    cursor.execute(sql.SQL("ANALYZE {}").format(staging))
+    removed = 0
+    for statement in merging.removing(request.target, staging, key, options):
+        cursor.execute(statement)
+        removed += cursor.rowcount
+    changed, refused = _bring_staged(
+        cursor, staging, lambda source: merging.bringing(request.target, source, columns, key, strategy), rows, where
+    )
+    kept = changed if strategy is MergeStrategy.INSERT_ONLY else count - refused
+    return Applied(rows=kept, changed=changed + removed, strategy=strategy)
 
 
-def _refuse_unusable_keys(cursor: Any, staging: psycopg2.sql.Identifier, key: tuple[str, ...], where: str) -> None:
+_BRING: dict[WriteDisposition, Callable[..., Applied]] = {
+    WriteDisposition.REPLACE: _add,
+    WriteDisposition.APPEND: _add,
+    WriteDisposition.MERGE: _merge,
+    WriteDisposition.REPLACE_PARTITION: _replace_partition,
+}
+
+
+# -- staging --------------------------------------------------------------------------------------------------------------
+
+
+def _stage(cursor: Any, request: LoadRequest, columns: Sequence[ColumnSpec], rows: Rows) -> tuple[sql.Identifier, int]:
+    """A temporary table of the target's columns and checks with the rows in it, and how many there are."""
+    name, where = f"_etl_{secrets.token_hex(8)}", request.identity.asset
+    table = sql.Identifier("pg_temp", name)
+    cursor.execute(
+        sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING CONSTRAINTS) ON COMMIT DROP").format(
+            sql.Identifier(name), ddl.name_of(request.target)
+        )
+    )
+    cursor.execute("SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0", (table.as_string(cursor),))
+    wanted = {column.name for column in columns}
+    others = [sql.SQL("DROP COLUMN {}").format(sql.Identifier(column)) for (column,) in cursor.fetchall() if column not in wanted]
+    if others:
+        cursor.execute(sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(others)))
+    count = rows.copy_into(cursor, table, columns, where=where, within=request.partition)
+    return table, count - rows.settle(cursor, table, where=where)
+
+
+def _bring_staged(
+    cursor: Any,
+    staging: sql.Identifier,
+    bringing: Callable[[sql.Composable], Sequence[sql.Composed]],
+    rows: Rows,
+    where: str,
+) -> tuple[int, int]:
+    """Run statements over a staging table; rows of the table that changed, and rows that it refused."""
+
+    def run(source: sql.Composable) -> int:
+        changed = 0
+        for statement in bringing(source):
+            cursor.execute(statement)
+            changed += cursor.rowcount
+        return changed
+
+    if not rows.is_tolerant:
+        return run(staging), 0
+    changed = refused = 0
+
+    def store_blocks(start: int, stop: int) -> int:
+        blocks = sql.SQL("(SELECT * FROM {} WHERE ctid >= '({},0)' AND ctid < '({},0)')")
+        return run(blocks.format(staging, sql.Literal(start), sql.Literal(stop)))
+
+    def store_rows_of(block: int, _: Refusal) -> None:
+        nonlocal changed, refused
+        cursor.execute(sql.SQL("SELECT ctid::text FROM {} WHERE ctid >= '({},0)' AND ctid < '({},0)' ORDER BY ctid").format(
+            staging, sql.Literal(block), sql.Literal(block + 1)))  # fmt: skip
+        places = [place for (place,) in cursor.fetchall()]
+
+        def store(start: int, stop: int) -> int:
+            return run(_rows_at(staging, places[start:stop]))
+
+        def refuse(place: int, found: Refusal) -> None:
+            nonlocal refused
+            refused += 1
+            cursor.execute(sql.SQL("SELECT to_jsonb(s)::text FROM {} AS s").format(_rows_at(staging, [places[place]])))
+            rows.take_out(read_record(cursor.fetchone()[0]), (found.rule,), found.says, where=where)
+
+        changed += in_parts(cursor, len(places), store, refuse, place_of=lambda *_: None)
+
+    try:
+        with savepoint(cursor):
+            return run(staging), 0
+    except psycopg2.DatabaseError as error:
+        if refusal_of(error) is None:
+            raise
+        cursor.execute("SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::int", (staging.as_string(cursor),))
+        (size,) = cursor.fetchone()
+        changed += in_parts(cursor, size, store_blocks, store_rows_of, place_of=lambda *_: None)
+    return changed, refused
+
+
+def _rows_at(staging: sql.Identifier, places: Sequence[str]) -> sql.Composed:
+    return sql.SQL("(SELECT * FROM {} WHERE ctid = ANY ({}::tid[]))").format(staging, sql.Literal(list(places)))
+
+
+# -- keys -----------------------------------------------------------------------------------------------------------------
+
+
+def _require_key(request: LoadRequest, spec: TableSpec) -> None:
+    options, where = request.write, request.identity.asset
+    if not spec.primary_key and not options.merge_key:
+        raise DatabaseRefusedError(
+            where, f"a merge ({options.merge_strategy.value}) needs a primary key, and there is none.",
+            'add `metadata = {"primary_key": [...]}` to the Config of the contract, or name it for the load.',
+        )  # fmt: skip
+    unknown = [name for name in options.merge_key if name not in spec.names]
+    if unknown:
+        raise DatabaseRefusedError(where, f"merge_key names {unknown}; columns: {list(spec.names)}.", "correct it.")
+
+
+def _refuse_unusable_keys(cursor: Any, table: sql.Composable, key: Sequence[str], where: str, *, may_repeat: bool = False) -> None:
     """Rows without a key of their own: a table that was made elsewhere may have no constraint that refuses them."""
-    cursor.execute(statements.unusable_key(staging, key))
+    cursor.execute(merging.unusable_key(table, key, may_repeat=may_repeat))
     found = cursor.fetchone()
     if found is None:
         return
@@ -83,117 +276,45 @@ def _refuse_unusable_keys(cursor: Any, staging: psycopg2.sql.Identifier, key: tu
     if None in values:
         raise UnstorableValueError(where, f"a row has no primary key ({shown}).", "leave it out, or complete it, in the asset.")
     raise UnstorableValueError(
-        where, f"{rows} rows share the primary key {shown}, and a merge keeps one.", "leave one of them in the asset."
+        where, f"{rows} rows share the primary key {shown}, and the table keeps one.", "leave one of them in the asset."
     )
 
 
-def _existing_or_new(cursor: Any, request: LoadRequest, spec: TableSpec) -> list[ColumnSpec]:
-    """The columns of the target, which is made when it is not there, in the order of the rows."""
-    target = request.target
-    existing = session.columns(cursor, target)
-    if existing is None:
-        cursor.execute(statements.create_table(target, spec.columns))
-        for statement in statements.add_keys(target, spec) + statements.add_comments(target, spec):
-            cursor.execute(statement)
-        existing = session.columns(cursor, target) or ()
-    changed = difference(existing, spec)
-    if changed:
-        raise DatabaseRefusedError(
-            request.identity.asset,
-            f"the table has another shape than the rows ({changed}), and {request.disposition.value} keeps the rows it has.",
-            "alter the table to the shape of the contract, or replace it once.",
-        )
-    by_name = {column.name: column for column in existing}
-    return [by_name[column.name] for column in spec.columns]
+def _add_keys(cursor: Any, table: TableRef, spec: TableSpec, where: str) -> None:
+    """Primary key and unique constraints over finished rows; what they refuse is told by its key."""
+    try:
+        with savepoint(cursor):
+            _execute(cursor, ddl.add_keys(table, spec))
+    except psycopg2.IntegrityError as error:
+        try:
+            for key in filter(None, (spec.primary_key, *spec.unique)):
+                _refuse_unusable_keys(cursor, ddl.name_of(table), key, where)
+        except UnstorableValueError as told:
+            raise told from error
+        raise
 
 
-def _replace(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[ReplaceStrategy, int]:
-    target, where = request.target, request.identity.asset
-    existing = session.columns(cursor, target)
-    if existing is None:
-        return ReplaceStrategy.SWAP, _build(cursor, target, spec, rows, where)
-    reasons = session.what_would_be_lost(cursor, target)
-    if reasons:
-        _refuse_other_shape(existing, spec, reasons, where)
-        logger.info("%s: rows are deleted and loaded anew, because a swap would lose: %s", target, ", ".join(reasons))
-        cursor.execute(session.composed("DELETE FROM {}", target))
-        by_name = {column.name: column for column in existing}
-        return ReplaceStrategy.DELETE, _add(cursor, request, [by_name[c.name] for c in spec.columns], rows)
-    changed = difference(existing, spec)
-    if changed:
-        logger.warning("%s: the table changes its shape: %s", target, changed)
-    beside = TableRef(schema=target.schema, table=f"_etl_{secrets.token_hex(8)}")
-    count = _build(cursor, beside, spec, rows, where)
-    _copy_grants(cursor, target, beside)
-    cursor.execute(session.composed("DROP TABLE {}", target))
-    cursor.execute(session.composed("ALTER TABLE {} RENAME TO {name}", beside, name=target.table))
-    _rename_constraints(cursor, target, beside.table)
-    return ReplaceStrategy.SWAP, count
-
-
-def _build(cursor: Any, table: TableRef, spec: TableSpec, rows: Rows, where: str) -> int:
-    """A new table with its rows, then its keys and comments: an index over finished rows is built faster. How many rows."""
-    cursor.execute(statements.create_table(table, spec.columns))
-    catalog = session.columns(cursor, table) or ()
-    name = statements.name_of(table)
-    count = rows.copy_into(cursor, name, catalog, where=where)
-    count -= rows.settle(cursor, name)
-    for statement in statements.add_keys(table, spec) + statements.add_comments(table, spec):
-        cursor.execute(statement)
-    return count
-
-
-def _refuse_other_shape(existing: tuple[ColumnSpec, ...], spec: TableSpec, reasons: list[str], where: str) -> None:
-    changed = difference(existing, spec)
-    if changed:
-        raise DatabaseRefusedError(
-            where,
-            f"the table has another shape ({changed}) and cannot be replaced as a whole without losing: {', '.join(reasons)}.",
-            "alter the table to the shape of the contract, or drop what depends on it.",
-        )
-
-
-def difference(existing: tuple[ColumnSpec, ...], spec: TableSpec) -> str:
-    """Columns gone, new and of another type, in words; "" for none."""
-    before = {column.name: column.type for column in existing}
-    after = {column.name: column.type for column in spec.columns}
-    changes = [f"-{name} {before[name]}" for name in before if name not in after]
-    changes += [f"+{name} {after[name]}" for name in after if name not in before]
-    changes += [f"{name} {before[name]} -> {after[name]}" for name in after if name in before and before[name] != after[name]]
-    return ", ".join(changes)
+# -- after a swap ---------------------------------------------------------------------------------------------------------
 
 
 def _copy_grants(cursor: Any, source: TableRef, target: TableRef) -> None:
     cursor.execute(statements.GRANTS_OF_TABLE, {"table": session.quoted(cursor, source)})
     for privilege, grantable, grantee in cursor.fetchall():
-        cursor.execute(statements.grant(target, privilege, grantee, grantable=grantable))
+        cursor.execute(ddl.grant(target, privilege, grantee, grantable=grantable))
 
 
-def _rename_constraints(cursor: Any, table: TableRef, made_for: str) -> None:
-    """Constraints that PostgreSQL named after the table's first name get the names they would have had."""
+def _rename_what_belongs(cursor: Any, table: TableRef, made_for: str) -> None:
+    """Constraints and indexes that are named after the table's first name get the names they would have had."""
     cursor.execute("SELECT conname::text FROM pg_constraint WHERE conrelid = %s::regclass", (session.quoted(cursor, table),))
     for (name,) in cursor.fetchall():
         if name.startswith(made_for):
-            renamed = (table.table + name[len(made_for) :]).encode()[:63].decode(errors="ignore")
+            renamed = ddl.shortened(table.table + name[len(made_for) :])
             cursor.execute(session.composed("ALTER TABLE {} RENAME CONSTRAINT {old} TO {new}", table, old=name, new=renamed))
+    cursor.execute(_INDEXES, (session.quoted(cursor, table),))
+    for (name,) in cursor.fetchall():
+        if name.startswith(made_for):
+            index, new = TableRef(schema=table.schema, table=name), ddl.shortened(table.table + name[len(made_for) :])
+            cursor.execute(session.composed("ALTER INDEX {} RENAME TO {new}", index, new=new))
 
 
-_DISPOSITIONS: dict[WriteDisposition, Callable[[Any, LoadRequest, TableSpec, Rows], tuple[ReplaceStrategy | None, int]]] = {
-    WriteDisposition.REPLACE: _replace,
-    WriteDisposition.APPEND: _append,
-    WriteDisposition.MERGE: _merge,
-    WriteDisposition.INSERT: _insert,
-}
-
-
-def apply(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows) -> tuple[ReplaceStrategy | None, int]:
-    """Bring the rows into their table as the request's disposition says; how a replace was done, and rows delivered.
-
-    Raises:
-        DatabaseRefusedError: The table has another shape, or a merge has no key.
-        UnstorableValueError: A value does not fit its column exactly, or rows of a merge share a key.
-    """
-    return _DISPOSITIONS[request.disposition](cursor, request, spec, rows)
-
-
-__all__ = ["apply", "difference"]
+__all__ = ["apply"]

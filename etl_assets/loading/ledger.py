@@ -18,7 +18,8 @@ from etl_assets.errors import DatabaseRefusedError, EtlError
 from etl_assets.loading import session
 from etl_assets.loading import sql as statements
 from etl_assets.loading.copy import BATCH_ROWS, as_csv, copy_chunks
-from etl_assets.loading.table import LoadRequest, LoadResult, RejectedRow
+from etl_assets.loading.table import Applied, LoadRequest, LoadResult, RejectedRow
+from etl_assets.postgres.connection import redact_url
 from etl_assets.watermarks import UNKNOWN, Value, from_text, to_text
 
 logger = logging.getLogger(__name__)
@@ -87,16 +88,23 @@ def ensure_bookkeeping(connection: Connection) -> None:
 
 def find_committed(cursor: Any, request: LoadRequest) -> LoadResult | None:
     cursor.execute(
-        "SELECT rows_loaded, seconds, recorded_at FROM etl.loads WHERE load_id = %s AND status = 'succeeded'",
+        "SELECT rows_loaded, rows_changed, seconds, recorded_at FROM etl.loads WHERE load_id = %s AND status = 'succeeded'",
         (str(request.identity.load_id),),
     )
     row = cursor.fetchone()
     if row is None:
         return None
     logger.warning("%s: load %s had committed already; its answer was lost", request.target, request.identity.load_id)
-    columns = session.columns(cursor, request.target) or ()
+    state = session.state(cursor, request.target)
     return LoadResult(
-        target=request.target, rows_loaded=row[0], seconds=row[1], strategy=None, columns=columns, committed_at=row[2], found_committed=True
+        target=request.target,
+        rows_loaded=row[0],
+        rows_changed=row[1],
+        seconds=row[2],
+        strategy=None,
+        columns=state.columns if state is not None else (),
+        committed_at=row[3],
+        found_committed=True,
     )
 
 
@@ -105,12 +113,13 @@ def record(
     request: LoadRequest,
     *,
     status: str,
-    rows_loaded: int | None,
     seconds: float,
+    applied: Applied | None = None,
     error: EtlError | None = None,
     sqlstate: str | None = None,
 ) -> Any:
     identity, counts = request.identity, request.counts
+    rows_loaded = applied.rows if applied else None
     row = {
         "load_id": str(identity.load_id),
         "status": status,
@@ -119,15 +128,17 @@ def record(
         "run_id": identity.run_id,
         "orchestrator": identity.orchestrator,
         "target_table": str(request.target),
-        "disposition": request.disposition.value,
+        "disposition": request.write.disposition.value,
+        "strategy": applied.strategy.value if applied and applied.strategy else None,
         "rows_read": counts.read if counts else rows_loaded,
         "rows_loaded": rows_loaded,
+        "rows_changed": applied.changed if applied else None,
         "rows_quarantined": counts.quarantined if counts else 0,
         "rows_dropped": counts.dropped if counts else 0,
         "seconds": seconds,
         "error_class": type(error).__name__ if error else None,
         "sqlstate": sqlstate,
-        "message": str(error) if error else None,
+        "message": redact_url(str(error)) if error else None,
     }
     insert = sa.text(f"INSERT INTO etl.loads ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)}) RETURNING recorded_at")
     return connection.execute(insert, row).scalar_one()

@@ -7,11 +7,12 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import dagster as dg
 import pandas as pd
 import psycopg2
+import pyarrow as pa
 import sqlalchemy as sa
 from psycopg2 import sql
 from pydantic import Field
@@ -19,16 +20,21 @@ from sqlalchemy.engine import Connection, Engine
 
 from etl_assets.errors import EtlError
 from etl_assets.loading import session
-from etl_assets.loading.dispositions import difference
+from etl_assets.loading.given import Frames, as_frames
 from etl_assets.loading.ledger import read_watermarks
-from etl_assets.loading.rows import Batches
+from etl_assets.loading.options import WriteDisposition, WriteOptions, read_disposition
+from etl_assets.loading.partitions import Partition
+from etl_assets.loading.preparation import Plan, planned, prepare
+from etl_assets.loading.rows import KeptRefusals, Rows
+from etl_assets.loading.selection import Selection
 from etl_assets.loading.sql import LAST_LOAD
-from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef, TableSpec, WriteDisposition, read_disposition
-from etl_assets.loading.writer import record_failure, spec_of_frame, write, write_batches
-from etl_assets.postgres.connection import explain_error, make_engine
-from etl_assets.postgres.copy_out import read_query, read_table, stream_table
-from etl_assets.retry import RetryPolicy
+from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef, TableSpec
+from etl_assets.loading.writer import Patience, record_failure, spec_of_frame, write
+from etl_assets.postgres.connection import explain_error, make_engine, normalise_url
+from etl_assets.postgres.copy_out import read_arrow, read_query, stream_query
+from etl_assets.retry_settings import DATABASE_RETRY, Retry
 from etl_assets.secrets import SECRET
+from etl_assets.tls import CA_FILE_SAYS, TLS_SAYS, Tls, TlsSettings
 from etl_assets.watermarks import Value, Watermark
 
 Result = TypeVar("Result")
@@ -43,52 +49,90 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
     )
     application_name: str = Field(default="etl_assets", description="Shown in pg_stat_activity.")
     statement_timeout_seconds: float = Field(default=3600.0, description="Longest time of one statement; 0 for no limit.")
-    attempts: int = Field(default=4, description="Transactions tried in all, when PostgreSQL is unreachable or asks to retry.")
+    lock_timeout_seconds: float = Field(
+        default=60.0, description="Longest wait for a lock that a reader holds on the table; 0 for no limit."
+    )
+    queue_timeout_seconds: float = Field(
+        default=3600.0, description="Longest wait for another load of the same table to end; 0 for no limit."
+    )
+    tls: Tls = Field(default="verified_remote", description=TLS_SAYS)
+    tls_ca_file: str | None = Field(default=None, description=CA_FILE_SAYS)
+    retry: Retry = Field(default=DATABASE_RETRY, description="How a transaction is tried again when PostgreSQL is unreachable or asks to.")
 
     def load(
         self,
-        frame: pd.DataFrame,
+        rows: Frames,
         *,
         table: str,
         schema: str = "public",
         disposition: WriteDisposition | str = WriteDisposition.REPLACE,
         primary_key: Sequence[str] = (),
+        partition: Partition | Mapping[str, Any] | None = None,
+        options: WriteOptions | None = None,
         watermarks: Mapping[str, Value] | None = None,
+        most_quarantined: float = 0.0,
+        load_id: uuid.UUID | None = None,
     ) -> LoadResult:
-        """Bring the rows of a frame into a table, in one transaction with its ledger row and watermarks.
+        """Bring rows into a table, in one transaction with their ledger row and watermarks.
 
         Args:
-            frame: The rows; the columns take the PostgreSQL types of their dtypes.
+            rows: A frame, an Arrow table, or several of either: a list, or a function that makes an iterator. Columns take the
+                PostgreSQL types of the first one's dtypes. An iterator that can be read only once cannot be loaded again after a
+                transient failure.
             table: Name of the table.
             schema: Its schema, made when missing.
-            disposition: "replace", "append" or "merge".
+            disposition: "replace", "append", "merge" or "replace_partition".
             primary_key: Key columns; a merge needs them.
+            partition: Rows that a replace_partition replaces: values by column or expression, such as `{"day": "2013-01-01"}`.
+            options: Everything about how rows are written, instead of `disposition` and `primary_key`.
             watermarks: How far sources were read, for the asset `schema/table`: the next `watermarks()` returns them.
+            most_quarantined: Largest share of rows, 0 to 1, that may go to the quarantine because PostgreSQL cannot store them.
+            load_id: Of this delivery; a second call with it finds the first one's rows and loads nothing. None for a new one.
 
         Raises:
-            ConfigurationError: The disposition is unknown.
+            ConfigurationError: An option is unknown, or contradicts another.
             EtlError: As `writer.write`; the table is then as it was.
         """
         asset = f"{schema}/{table}"
-        spec = dataclasses.replace(spec_of_frame(frame, where=asset), primary_key=tuple(primary_key))
+        given = options or WriteOptions(disposition=read_disposition(disposition, asset), primary_key=tuple(primary_key))
+        first, frames = as_frames(rows, asset)
+        kept = KeptRefusals(frames, most=most_quarantined, where=asset)
         request = LoadRequest(
             target=TableRef(schema=schema, table=table),
-            identity=LoadIdentity(load_id=uuid.uuid4(), asset=asset),
-            spec=spec,
-            disposition=read_disposition(disposition, asset),
+            identity=LoadIdentity(
+                load_id=load_id or uuid.uuid4(), asset=asset, partition=partition.key if isinstance(partition, Partition) else None
+            ),
+            spec=dataclasses.replace(spec_of_frame(first, where=asset), primary_key=given.primary_key),
+            write=given,
+            partition=partition if isinstance(partition, Partition) or partition is None else Partition.of(partition),
             watermarks=tuple(Watermark(source=source, value=value) for source, value in (watermarks or {}).items()),
         )
-        return self.write(frame, request)
+        if request.partition is not None:
+            request = dataclasses.replace(request, identity=dataclasses.replace(request.identity, partition=request.partition.key))
+        return self.write(Rows(kept.frames, reception=kept) if most_quarantined else Rows(frames), request)
 
-    def write(self, frame: pd.DataFrame, request: LoadRequest) -> LoadResult:
-        """Bring rows into a table as a request says; errors as `load`."""
+    def write(self, rows: Rows | pd.DataFrame, request: LoadRequest) -> LoadResult:
+        """Bring rows into a table as a request says; without a shape it is that of the frame. Errors as `load`."""
+        if isinstance(rows, pd.DataFrame):
+            frame = rows
+            if request.spec is None:
+                request = dataclasses.replace(request, spec=spec_of_frame(frame, where=request.identity.asset))
+            rows = Rows(lambda: [frame])
+        patience = Patience(lock_seconds=self.lock_timeout_seconds, queue_seconds=self.queue_timeout_seconds, retry=self.retry.policy())
         with self._engine() as engine:
-            return write(engine, request, frame, policy=RetryPolicy(attempts=self.attempts))
+            return write(engine, request, rows, patience=patience)
 
-    def write_batches(self, batches: Batches, request: LoadRequest) -> LoadResult:
-        """Bring rows into a table batch by batch, in one transaction; errors as `load`."""
-        with self._engine() as engine:
-            return write_batches(engine, request, batches, policy=RetryPolicy(attempts=self.attempts))
+    def plan(self, table: TableRef, spec: TableSpec, options: WriteOptions, *, where: str) -> Plan:
+        """What a load would do to a table; changes nothing. Errors as `load`."""
+
+        def read(connection: Connection) -> Plan:
+            cursor = session.cursor(connection)
+            exists = session.state(cursor, table) is not None
+            prepared = prepare(cursor, table, spec, options, where=where)
+            statements = tuple(statement.as_string(cursor) for statement in planned(table, prepared, options))
+            return Plan(exists=exists, strategy=prepared.strategy, says=prepared.says, notes=prepared.notes, statements=statements)
+
+        return self._read(read, str(table), role="target")
 
     def watermarks(self, asset: str) -> dict[str, Value]:
         """How far each source of an asset such as "raw/orders" has been read and loaded; empty before the first load.
@@ -97,47 +141,75 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
             EtlError: PostgreSQL cannot be reached or refuses.
         """
         with self._engine() as engine:
-            return RetryPolicy(attempts=self.attempts).call(lambda: read_watermarks(engine, asset), doing=f"reading watermarks of {asset}")
+            return self.retry.policy().call(lambda: read_watermarks(engine, asset), doing=f"reading watermarks of {asset}")
 
-    def rows_loaded(self, asset: str) -> int | None:
-        """Rows of the last successful load of an asset; None before the first. Errors as `read_query`."""
+    def rows_loaded(self, asset: str, partition: str | None = None) -> int | None:
+        """Rows of the last successful load of an asset, or of its partition; None before the first. Errors as `read_query`."""
         if not self.has_table("loads", schema="etl"):
             return None
-        found = self.read_rows(LAST_LOAD, {"asset": asset})
+        found = self.read_rows(LAST_LOAD, {"asset": asset, "partition": partition})
         return int(found[0][0]) if found else None
-
-    def difference(self, table: TableRef, spec: TableSpec) -> str:
-        """How a table differs from a shape, in words; "" when it does not, or is not there. Errors as `read_query`."""
-
-        def read(connection: Connection) -> str:
-            existing = session.columns(session.cursor(connection), table)
-            return "" if existing is None else difference(existing, spec)
-
-        return self._read(read, str(table))
 
     def reject(self, request: LoadRequest, error: EtlError) -> None:
         """Record a load that a contract's gate refused, with its rejected rows; the table is not touched."""
         with self._engine() as engine:
             record_failure(engine, request, error, seconds=0.0, keep_rejected=True)
 
-    def read_table(self, table: str, *, schema: str = "public", columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """All rows of a table, exactly; see `postgres.copy_out.read_query` for types.
+    def read_table(
+        self,
+        table: str,
+        *,
+        schema: str = "public",
+        columns: Sequence[str] | None = None,
+        partition: Partition | None = None,
+        only_current: bool = False,
+    ) -> pd.DataFrame:
+        """The rows of a table, exactly; see `postgres.copy_out.read_query` for types.
+
+        Args:
+            table: Its name.
+            schema: Its schema.
+            columns: Names of the columns to read; None for all.
+            partition: Only rows of this partition.
+            only_current: Only versions that hold, of a table that keeps all (scd2), without their times.
 
         Raises:
             EtlError: The table or a column does not exist, or PostgreSQL cannot be reached.
         """
-        where = f"{schema}.{table}"
-        return self._read(lambda connection: read_table(connection, schema, table, columns, where=where), where)
+        selected = Selection(columns=columns, partition=partition, only_current=only_current)
+        return self._read_selected(read_query, selected, TableRef(schema=schema, table=table))
+
+    def read_table_arrow(
+        self,
+        table: str,
+        *,
+        schema: str = "public",
+        columns: Sequence[str] | None = None,
+        partition: Partition | None = None,
+        only_current: bool = False,
+    ) -> pa.Table:
+        """The rows of a table as an Arrow table, exactly; types without an Arrow counterpart as PostgreSQL's text. As `read_table`."""
+        selected = Selection(columns=columns, partition=partition, only_current=only_current)
+        return self._read_selected(read_arrow, selected, TableRef(schema=schema, table=table))
 
     def read_table_batches(
-        self, table: str, *, schema: str = "public", columns: Sequence[str] | None = None, rows: int = 50_000
+        self,
+        table: str,
+        *,
+        schema: str = "public",
+        columns: Sequence[str] | None = None,
+        partition: Partition | None = None,
+        only_current: bool = False,
+        rows: int = 50_000,
     ) -> Iterator[pd.DataFrame]:
-        """All rows of a table in frames of at most `rows`; memory does not grow with it. Errors as `read_table`."""
+        """The rows of a table in frames of at most `rows`; memory does not grow with it. Otherwise as `read_table`."""
         where = f"{schema}.{table}"
+        selected = Selection(columns=columns, partition=partition, only_current=only_current)
         with self._engine() as engine:
             try:
                 with engine.connect() as connection:
-                    yield from stream_table(connection, schema, table, columns, rows=rows, where=where)
+                    query = selected.query(connection, TableRef(schema=schema, table=table), where)
+                    yield from stream_query(connection, query, rows=rows, where=where)
             except EtlError:
                 raise
             except (sa.exc.SQLAlchemyError, psycopg2.Error) as error:
@@ -172,23 +244,28 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         )
         return bool(row[0])
 
-    def _read(self, read: Callable[[Connection], Result], where: str) -> Result:
+    def _read_selected(self, read: Callable[..., Result], selected: Selection, table: TableRef) -> Result:
+        where = str(table)
+        return self._read(lambda connection: read(connection, selected.query(connection, table, where), where=where), where)
+
+    def _read(self, read: Callable[[Connection], Result], where: str, *, role: Literal["source", "target"] = "source") -> Result:
         def attempt() -> Result:
             try:
                 with engine.connect() as connection:
                     return read(connection)
             except Exception as error:
-                explained = explain_error(error, where=where, role="source")
+                explained = explain_error(error, where=where, role=role)
                 if explained is error:
                     raise
                 raise explained from error
 
         with self._engine() as engine:
-            return RetryPolicy(attempts=self.attempts).call(attempt, doing=f"reading {where}")
+            return self.retry.policy().call(attempt, doing=f"reading {where}")
 
     @contextmanager
     def _engine(self) -> Iterator[Engine]:
-        engine = make_engine(self.url, application_name=self.application_name, statement_timeout_seconds=self.statement_timeout_seconds)
+        url = TlsSettings(tls=self.tls, ca_file=self.tls_ca_file).for_libpq(normalise_url(self.url))
+        engine = make_engine(url, application_name=self.application_name, statement_timeout_seconds=self.statement_timeout_seconds)
         try:
             yield engine
         finally:

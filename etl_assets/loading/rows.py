@@ -1,52 +1,213 @@
-"""The rows of a load: one frame, or batches that are never held together.
+"""The rows of a load: frames that come one by one, anew on each attempt, and are never held together; one frame is the usual case.
 
-Rules about all rows at once cannot be judged batch by batch, so batches are settled in the table they were copied into: rows whose key
-another batch brought are taken out again, and handed back for the quarantine.
+Rows about which only all rows together, or only the server, can tell are taken out while the load goes on, and told to whoever asked for
+it: keys that another batch brought, values that a constraint or a type refuses, rows of another partition.
 
-Not here: which table they are copied into (`dispositions.py`).
+Not here: which table they are copied into (`dispositions.py`), how a bad row is found (`refusals.py`).
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
+import psycopg2
 from psycopg2 import sql
 
 from etl_assets.errors import UnstorableValueError
+from etl_assets.frames import json_value
 from etl_assets.loading.copy import copy_frame
-from etl_assets.loading.table import ColumnSpec, LoadRequest, UniqueRule
+from etl_assets.loading.partitions import Partition, outside
+from etl_assets.loading.refusals import IN_PARTITION, MOST_REFUSED, Refusal, in_parts, refusal_of
+from etl_assets.loading.table import ColumnSpec, LoadRequest, RejectedRow, RowCounts, UniqueRule
 
 
-class Rows(Protocol):
-    """Rows that can be copied into a table."""
+class Reception(Protocol):
+    """Whoever asked for a load and answers for its rows."""
+
+    def refused(self, label: int, rule: str, says: str) -> None:
+        """A row of the frame that is being copied, by its label, was not stored."""
+
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+        """A row that was copied already was taken out again; its record is as it was stored."""
+
+    def finish(self, request: LoadRequest) -> LoadRequest:
+        """Called inside the transaction once all rows are in the table: the request to commit with. Raises to undo everything."""
+
+
+class Rows:
+    """Rows to be copied into a table.
+
+    Args:
+        frames: Makes the frames; called once per attempt. All have the columns of the table.
+        reception: Answers for rows that are refused; None lets the first one fail the load.
+        unique: Rules about all frames together.
+    """
+
+    def __init__(
+        self, frames: Callable[[], Iterable[pd.DataFrame]], *, reception: Reception | None = None, unique: Sequence[UniqueRule] = ()
+    ) -> None:
+        self._frames = frames
+        self._reception = reception
+        self._unique = tuple(unique)
+        self.refused = 0
+        self.request: LoadRequest | None = None
 
     @property
     def staged(self) -> bool:
         """Whether they have to be settled before they stand among others."""
+        return bool(self._unique)
 
-    def copy_into(self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], *, where: str) -> int:
-        """Append all rows to a table; how many."""
+    @property
+    def is_tolerant(self) -> bool:
+        """Whether a bad row is taken out, rather than fails the load."""
+        return self._reception is not None
 
-    def settle(self, cursor: Any, table: sql.Composable) -> int:
+    def copy_into(
+        self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], *, where: str, within: Partition | None = None
+    ) -> int:
+        """Append all rows to a table; how many.
+
+        Raises:
+            UnstorableValueError: A row cannot be stored, or lies outside of its partition, and nobody answers for it.
+        """
+        self.refused = 0
+        names = [column.name for column in columns]
+        copied = 0
+        for given in self._frames():
+            frame = in_columns(given, names, what="the rows have", where=where)
+            if within is not None:
+                frame = self._inside(frame, within, where)
+            copied += self._copy(cursor, table, columns, frame, where)
+        return copied
+
+    def _copy(self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> int:
+        labels: pd.Index[int] = frame.index
+        if self._reception is None or frame.empty:
+            try:
+                return copy_frame(cursor, table, columns, frame, where=where)
+            except psycopg2.Error as error:
+                found = refusal_of(error)
+                if found is None or found.place is None:
+                    raise
+                label = int(labels[found.place])
+                raise UnstorableValueError(
+                    f"{where}, row {label + 1}", f"{found.says}.", "correct the row, or the table; the table was left as it was.", row=label
+                ) from error
+
+        def place_of(found: Refusal, start: int) -> int | None:
+            if found.label is not None:
+                return int(labels.searchsorted(found.label))
+            return None if found.place is None else start + found.place
+
+        return in_parts(
+            cursor,
+            len(frame),
+            lambda start, stop: copy_frame(cursor, table, columns, frame.iloc[start:stop], where=where),
+            lambda place, found: self._refuse(int(labels[place]), found.rule, found.says, where),
+            place_of=place_of,
+        )
+
+    def _inside(self, frame: pd.DataFrame, partition: Partition, where: str) -> pd.DataFrame:
+        wrong = outside(partition, frame)
+        if wrong is None or not wrong.any():
+            return frame
+        expressions = ", ".join(partition.expressions)
+        for place in map(int, np.flatnonzero(wrong)):
+            values = ", ".join(str(frame[name].iat[place]) for name in partition.expressions)
+            self._refuse(int(frame.index[place]), IN_PARTITION, f"{expressions} is {values}, outside of partition {partition.key}", where)
+        return frame[~wrong]
+
+    def _refuse(self, label: int, rule: str, says: str, where: str) -> None:
+        self._count(rule, says, where, row=label)
+        assert self._reception is not None
+        self._reception.refused(label, rule, says)
+
+    def take_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, *, where: str) -> None:
+        """A row that was copied already was taken out of its table."""
+        if says is not None:
+            self._count(", ".join(rules), says, where)
+        assert self._reception is not None
+        self._reception.taken_out(record, rules, says)
+
+    def _count(self, rule: str, says: str, where: str, *, row: int | None = None) -> None:
+        self.refused += 1
+        if self._reception is None:
+            at = "" if row is None else f", row {row + 1}"
+            raise UnstorableValueError(f"{where}{at}", f"{says}.", "leave such rows out in the asset.", row=row)
+        if self.refused > MOST_REFUSED:
+            raise UnstorableValueError(
+                where, f"more than {MOST_REFUSED} rows cannot be stored, the last one by {rule}: {says}.", "correct the rows or the table."
+            )
+
+    def settle(self, cursor: Any, table: sql.Composable, *, where: str) -> int:
         """Take rows out again that only all rows together show to be wrong; how many."""
+        if not self._unique:
+            return 0
+        cursor.execute(_take_repeated(table, self._unique))
+        repeated = cursor.fetchall()
+        for record, breaks in repeated:
+            rules = tuple(rule.name for rule, broken in zip(self._unique, breaks, strict=True) if broken)
+            self.take_out(read_record(record), rules, None, where=where)
+        return len(repeated)
+
+    def finish(self, request: LoadRequest) -> LoadRequest:
+        """The request to commit with; it stays in `request`."""
+        self.request = request if self._reception is None else self._reception.finish(request)
+        return self.request
 
 
-class WholeFrame:
-    """The rows of one frame, which was judged as a whole."""
+class KeptRefusals:
+    """Answers for the rows of a caller that has no contract: a share of them may be refused.
 
-    staged = False
+    Args:
+        frames: Makes the frames; called once per attempt.
+        most: Largest share of the rows that may be refused, 0 to 1.
+        where: The asset, for errors.
+    """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = frame
+    def __init__(self, frames: Callable[[], Iterable[pd.DataFrame]], *, most: float, where: str) -> None:
+        self._frames = frames
+        self._most = most
+        self._where = where
+        self._current = pd.DataFrame()
+        self._rows = 0
+        self._kept: list[RejectedRow] = []
 
-    def copy_into(self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], *, where: str) -> int:
-        """See `Rows`."""
-        return copy_frame(cursor, table, columns, self._frame, where=where)
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The frames, watched."""
+        self._rows, self._kept = 0, []
+        for frame in self._frames():
+            self._current = frame.reset_index(drop=True)
+            self._rows += len(frame)
+            yield self._current
 
-    def settle(self, cursor: Any, table: sql.Composable) -> int:
-        """See `Rows`."""
-        return 0
+    def refused(self, label: int, rule: str, says: str) -> None:
+        """See `Reception`."""
+        values = self._current.iloc[label]
+        record = {str(name): json_value(value) for name, value in values.items()}
+        self._keep(f"row {self._rows - len(self._current) + label + 1}", record, (rule,), says)
+
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+        """See `Reception`."""
+        self._keep(None, record, rules, says or "; ".join(rules))
+
+    def _keep(self, position: str | None, record: dict[str, Any], rules: tuple[str, ...], says: str) -> None:
+        self._kept.append(RejectedRow(position=position, record=json.dumps(record, ensure_ascii=False), rules=rules, message=says))
+
+    def finish(self, request: LoadRequest) -> LoadRequest:
+        """See `Reception`."""
+        if len(self._kept) > self._most * self._rows:
+            first = self._kept[0]
+            raise UnstorableValueError(
+                self._where,
+                f"{len(self._kept)} of {self._rows} rows cannot be stored (at most {self._most:.1%} may), the first at {first.position}: "
+                f"{first.message}.",
+                "correct the rows or the table; the table was left as it was.",
+            )
+        return replace(request, counts=RowCounts(read=self._rows, quarantined=len(self._kept)), rejected=tuple(self._kept))
 
 
 def in_columns(frame: pd.DataFrame, names: Sequence[str], *, what: str, where: str) -> pd.DataFrame:
@@ -60,58 +221,10 @@ def in_columns(frame: pd.DataFrame, names: Sequence[str], *, what: str, where: s
     return frame[list(names)].reset_index(drop=True)
 
 
-Repeated = tuple[dict[str, Any], tuple[str, ...]]
-
-
-class Batches:
-    """Rows that come batch by batch, anew on each attempt.
-
-    Args:
-        frames: Makes the batches; called once per attempt. All have the columns of the table.
-        unique: Rules about all batches together.
-        finish: Called inside the transaction once all rows are in the table, with the records that are repeated and the rules
-            they break; gives the request to commit with, or raises to undo everything.
-    """
-
-    staged = True
-
-    def __init__(
-        self,
-        frames: Callable[[], Iterator[pd.DataFrame]],
-        *,
-        unique: Sequence[UniqueRule],
-        finish: Callable[[LoadRequest, Sequence[Repeated]], LoadRequest],
-    ) -> None:
-        self._frames = frames
-        self._unique = unique
-        self._finish = finish
-        self._repeated: list[Repeated] = []
-        self.request: LoadRequest | None = None
-
-    def copy_into(self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], *, where: str) -> int:
-        """See `Rows`."""
-        self._repeated = []
-        names = [column.name for column in columns]
-        copied = 0
-        for frame in self._frames():
-            copied += copy_frame(cursor, table, columns, in_columns(frame, names, what="a batch has", where=where), where=where)
-        return copied
-
-    def settle(self, cursor: Any, table: sql.Composable) -> int:
-        """See `Rows`."""
-        if not self._unique:
-            return 0
-        cursor.execute(_take_repeated(table, self._unique))
-        self._repeated = [
-            (json.loads(record, parse_float=str), tuple(rule.name for rule, broken in zip(self._unique, breaks, strict=True) if broken))
-            for record, breaks in cursor
-        ]
-        return len(self._repeated)
-
-    def finish(self, request: LoadRequest) -> LoadRequest:
-        """The request to commit with; it stays in `request`."""
-        self.request = self._finish(request, self._repeated)
-        return self.request
+def read_record(text: str) -> dict[str, Any]:
+    """A row as JSON text; numbers with a fraction keep their digits."""
+    record: dict[str, Any] = json.loads(text, parse_float=str)
+    return record
 
 
 def _take_repeated(table: sql.Composable, rules: Sequence[UniqueRule]) -> sql.Composed:
@@ -137,4 +250,4 @@ def _breaks(rule: UniqueRule) -> sql.Composed:
     return sql.SQL("({} AND {})").format(present, sql.SQL(repeated).format(key=key))
 
 
-__all__ = ["Batches", "Repeated", "Rows", "WholeFrame", "in_columns"]
+__all__ = ["KeptRefusals", "Reception", "Rows", "in_columns", "read_record"]

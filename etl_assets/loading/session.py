@@ -12,9 +12,11 @@ import sqlalchemy as sa
 from psycopg2 import sql
 from sqlalchemy.engine import Connection, Engine
 
-from etl_assets.errors import EtlError, TransientError
+from etl_assets.errors import ConfigurationError, EtlError, TransientError
 from etl_assets.loading import sql as statements
-from etl_assets.loading.table import ColumnSpec, TableRef
+from etl_assets.loading.ddl import name_of
+from etl_assets.loading.refusals import savepoint
+from etl_assets.loading.table import ColumnSpec, TableRef, TableState
 from etl_assets.postgres.connection import explain_error
 
 
@@ -39,31 +41,65 @@ def cursor(connection: Connection) -> Any:
     return driver.cursor()
 
 
-def lock(cursor: Any, name: str) -> None:
-    """Wait for everybody else who loads or makes the same thing, until the end of this transaction."""
+def lock(cursor: Any, name: str, *, seconds: float = 60.0) -> None:
+    """Wait for everybody else who loads or makes the same thing; held until the end of this transaction.
+
+    Args:
+        cursor: Inside a transaction.
+        name: What is locked.
+        seconds: Longest wait; 0 for no limit.
+    """
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(seconds * 1000)}ms",))
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"etl_assets {name}",))
 
 
 def quoted(cursor: Any, table: TableRef) -> str:
     """The quoted name as text, for `::regclass`."""
-    return str(statements.name_of(table).as_string(cursor))
+    return str(name_of(table).as_string(cursor))
 
 
 def composed(template: str, table: TableRef, **names: str) -> Any:
     """A statement with the table at `{}` and further identifiers by name."""
     identifiers = {key: sql.Identifier(name) for key, name in names.items()}
-    return sql.SQL(template).format(statements.name_of(table), **identifiers)
+    return sql.SQL(template).format(name_of(table), **identifiers)
 
 
-def columns(cursor: Any, table: TableRef) -> tuple[ColumnSpec, ...] | None:
-    """Columns as the catalog has them; None when the table does not exist."""
+def state(cursor: Any, table: TableRef) -> TableState | None:
+    """The table as the catalog has it; None when it does not exist."""
     cursor.execute("SELECT to_regclass(%s)", (quoted(cursor, table),))
     if cursor.fetchone()[0] is None:
         return None
-    cursor.execute(statements.COLUMNS_OF_TABLE, {"table": quoted(cursor, table)})
-    return tuple(
-        ColumnSpec(name=name, type=type_, nullable=nullable, comment=comment) for name, type_, nullable, comment in cursor.fetchall()
+    cursor.execute(statements.STATE_OF_TABLE, {"table": quoted(cursor, table)})
+    columns, key, checks, indexes, managed = cursor.fetchone()
+    return TableState(
+        columns=tuple(
+            ColumnSpec(name=name, type=kind, nullable=nullable, comment=comment) for name, kind, nullable, comment, _ in columns or ()
+        ),
+        filled=frozenset(name for name, _, _, _, filled in columns or () if filled),
+        primary_key=tuple(key or ()),
+        checks=checks or {},
+        indexes={name: tuple(names) for name, names in (indexes or {}).items()},
+        managed=managed,
     )
+
+
+def type_of(cursor: Any, table: TableRef, expression: str, where: str) -> str:
+    """The type of an expression over the columns of a table, as `format_type` prints it.
+
+    Raises:
+        ConfigurationError: PostgreSQL does not understand the expression.
+    """
+    try:
+        with savepoint(cursor):
+            cursor.execute(sql.SQL("SELECT ({}) FROM {} LIMIT 0").format(sql.SQL(expression), name_of(table)))
+            (column,) = cursor.description
+            cursor.execute("SELECT format_type(%s, NULL)", (column.type_code,))
+            return str(cursor.fetchone()[0])
+    except psycopg2.Error as error:
+        said = (error.diag.message_primary or str(error)).splitlines()[0]
+        raise ConfigurationError(
+            where, f"the partition expression {expression!r} cannot be used ({said}).", "correct partition_expr."
+        ) from error
 
 
 def what_would_be_lost(cursor: Any, table: TableRef) -> list[str]:
@@ -80,4 +116,4 @@ def ensure_schema(cursor: Any, schema: str) -> None:
         cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
 
 
-__all__ = ["columns", "composed", "cursor", "ensure_schema", "lock", "quoted", "transaction", "what_would_be_lost"]
+__all__ = ["composed", "cursor", "ensure_schema", "lock", "quoted", "state", "transaction", "type_of", "what_would_be_lost"]

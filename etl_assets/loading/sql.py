@@ -1,14 +1,9 @@
-"""The statements of a load, pure: values in, quoted SQL out.
+"""Longer statements with a name: schema `etl`, and what is asked of the catalog. Values are bound by the caller.
 
-Identifiers go through psycopg2's quoting, values are bound by the caller. Not here: executing anything.
+Not here: making tables (`ddl.py`), rows (`merging.py`), executing anything.
 """
 
-from collections.abc import Sequence
 from typing import Final
-
-from psycopg2 import sql
-
-from etl_assets.loading.table import ColumnSpec, TableRef, TableSpec
 
 # Schema `etl` as this version needs it. Every statement may run again.
 BOOKKEEPING: Final = (
@@ -24,8 +19,10 @@ BOOKKEEPING: Final = (
         disposition text NOT NULL,
         rows_read bigint,
         rows_loaded bigint,
+        rows_changed bigint,
         rows_quarantined bigint,
         rows_dropped bigint,
+        strategy text,
         seconds double precision NOT NULL,
         error_class text,
         sqlstate text,
@@ -62,7 +59,8 @@ BOOKKEEPING: Final = (
     """COMMENT ON TABLE etl.quarantine IS 'Rows that broke a data contract, as they were before conversion, with every rule they broke.'""",
 )
 
-# Why a table cannot be dropped and replaced by a new one of the same name without losing something.
+# Why a table cannot be dropped and replaced by a new one of the same name without losing something. What this project made itself, it
+# makes anew.
 WHAT_WOULD_BE_LOST: Final = """
     SELECT DISTINCT reason FROM (
         SELECT 'view ' || v.oid::regclass::text AS reason
@@ -72,8 +70,10 @@ WHAT_WOULD_BE_LOST: Final = """
          WHERE contype = 'f' AND (confrelid = %(table)s::regclass OR conrelid = %(table)s::regclass)
         UNION ALL SELECT 'constraint ' || conname FROM pg_constraint
          WHERE conrelid = %(table)s::regclass AND contype IN ('c', 'x')
+           AND coalesce(obj_description(oid, 'pg_constraint'), '') NOT LIKE 'etl_assets: %%'
         UNION ALL SELECT 'index ' || indexrelid::regclass::text FROM pg_index i
          WHERE indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)
+           AND coalesce(obj_description(indexrelid, 'pg_class'), '') NOT LIKE 'etl_assets: %%'
         UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgrelid = %(table)s::regclass AND NOT tgisinternal
         UNION ALL SELECT 'policy ' || polname FROM pg_policy WHERE polrelid = %(table)s::regclass
         UNION ALL SELECT 'publication ' || prpubid::text FROM pg_publication_rel WHERE prrelid = %(table)s::regclass
@@ -89,10 +89,25 @@ WHAT_WOULD_BE_LOST: Final = """
     ) found ORDER BY reason
 """
 
-COLUMNS_OF_TABLE: Final = """
-    SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull, col_description(attrelid, attnum)
-      FROM pg_attribute WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
-     ORDER BY attnum
+# One row: columns as [name, type, nullable, comment, filled by the server], the primary key, checks and indexes of ours, whether any is.
+STATE_OF_TABLE: Final = """
+    SELECT (SELECT json_agg(json_build_array(attname, format_type(atttypid, atttypmod), NOT attnotnull, col_description(attrelid, attnum),
+                                             atthasdef OR attidentity <> '') ORDER BY attnum)
+              FROM pg_attribute WHERE attrelid = t.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''),
+           (SELECT json_agg(attname ORDER BY place)
+              FROM pg_constraint, unnest(conkey) WITH ORDINALITY AS key(number, place)
+              JOIN pg_attribute ON attrelid = t.oid AND attnum = number
+             WHERE conrelid = t.oid AND contype = 'p'),
+           (SELECT json_object_agg(conname, obj_description(oid, 'pg_constraint')) FROM pg_constraint
+             WHERE conrelid = t.oid AND contype = 'c' AND obj_description(oid, 'pg_constraint') LIKE 'etl_assets: %%'),
+           (SELECT json_object_agg(c.relname, (SELECT json_agg(attname ORDER BY place)
+                                                 FROM unnest(indkey::int2[]) WITH ORDINALITY AS key(number, place)
+                                                 JOIN pg_attribute ON attrelid = t.oid AND attnum = number))
+              FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+             WHERE indrelid = t.oid AND obj_description(indexrelid, 'pg_class') LIKE 'etl_assets: %%'),
+           EXISTS (SELECT FROM pg_constraint WHERE conrelid = t.oid AND obj_description(oid, 'pg_constraint') LIKE 'etl_assets: %%')
+           OR EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid AND obj_description(indexrelid, 'pg_class') LIKE 'etl_assets: %%')
+      FROM (SELECT %(table)s::regclass AS oid) t
 """
 
 GRANTS_OF_TABLE: Final = """
@@ -109,14 +124,15 @@ _QUARANTINED_ROW = """
     SELECT q.id, q.asset, q.load_id::text, q.run_id, q.source_position, q.record::text, q.rules, q.message, q.quarantined_at
       FROM etl.quarantine q"""
 
-# Rows that are missing from their tables: of an asset whose table was replaced, those of its last load only. Rows of loads that were
-# refused are not: their whole load is missing.
+# Rows that are missing from their tables: of an asset whose table or partition was replaced, those of its last load only. Rows of loads
+# that were refused are not: their whole load is missing.
 OPEN_ROWS: Final = f"""{_QUARANTINED_ROW} JOIN etl.loads l ON l.load_id = q.load_id AND l.status = 'succeeded'
      WHERE q.replayed_by IS NULL AND (%(asset)s::text IS NULL OR q.asset = %(asset)s)
        AND NOT EXISTS (
            SELECT FROM etl.loads later
-            WHERE later.asset = q.asset AND later.status = 'succeeded' AND later.disposition = 'replace'
-              AND later.recorded_at > l.recorded_at)
+            WHERE later.asset = q.asset AND later.status = 'succeeded' AND later.recorded_at > l.recorded_at
+              AND (later.disposition = 'replace'
+                   OR later.disposition = 'replace_partition' AND later.partition IS NOT DISTINCT FROM q.partition))
      ORDER BY q.asset, q.id
 """
 
@@ -132,7 +148,17 @@ ROW_BY_ID: Final = f"{_QUARANTINED_ROW} WHERE q.id = %(number)s"
 MARK_REPLAYED: Final = "UPDATE etl.quarantine SET replayed_by = %(load)s WHERE id = ANY(%(ids)s) AND replayed_by IS NULL"
 
 LAST_LOAD: Final = """
-    SELECT rows_loaded FROM etl.loads WHERE asset = %(asset)s AND status = 'succeeded' ORDER BY recorded_at DESC LIMIT 1
+    SELECT rows_loaded FROM etl.loads
+     WHERE asset = %(asset)s AND status = 'succeeded' AND (%(partition)s::text IS NULL OR partition = %(partition)s)
+     ORDER BY recorded_at DESC LIMIT 1
+"""
+
+LOADS: Final = """
+    SELECT recorded_at, asset, partition, status, disposition, strategy, rows_read, rows_loaded, rows_changed, rows_quarantined,
+           rows_dropped, seconds, error_class, sqlstate, message, load_id::text, run_id, orchestrator
+      FROM etl.loads
+     WHERE (%(asset)s::text IS NULL OR asset = %(asset)s) AND (NOT %(failed)s OR status = 'failed')
+     ORDER BY recorded_at DESC LIMIT %(most)s
 """
 
 WATERMARKS_OF_ASSET: Final = "SELECT source, kind, value FROM etl.watermarks WHERE asset = %(asset)s"
@@ -144,87 +170,7 @@ KEEP_WATERMARKS: Final = """
 """
 
 
-def name_of(table: TableRef) -> sql.Identifier:
-    """The quoted name of a table."""
-    return sql.Identifier(table.schema, table.table)
-
-
-def create_table(table: TableRef, columns: Sequence[ColumnSpec]) -> sql.Composed:
-    """CREATE TABLE without keys: they are added after the rows. Types are the names that PostgreSQL prints."""
-    lines = [
-        sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(column.type), sql.SQL("" if column.nullable else " NOT NULL"))
-        for column in columns
-    ]
-    return sql.SQL("CREATE TABLE {} ({})").format(name_of(table), sql.SQL(", ").join(lines))
-
-
-def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
-    """Primary key and unique constraints, named by PostgreSQL."""
-    keys = [("PRIMARY KEY", spec.primary_key)] if spec.primary_key else []
-    keys += [("UNIQUE", names) for names in spec.unique]
-    return [
-        sql.SQL("ALTER TABLE {} ADD {} ({})").format(name_of(table), sql.SQL(kind), sql.SQL(", ").join(map(sql.Identifier, names)))
-        for kind, names in keys
-    ]
-
-
-def merge(table: TableRef, staging: sql.Identifier, columns: Sequence[ColumnSpec], key: Sequence[str], *, update: bool) -> sql.Composed:
-    """MERGE of a temporary table into the target: rows that are the same are not touched, nor any that are there without `update`.
-
-    `*<>` compares the stored bytes: 1.5 and 1.50 are equal numbers, but not the same; and json or point have no equality at all.
-    """
-    names = [column.name for column in columns]
-    others = [name for name in names if name not in key]
-    change = sql.SQL("WHEN MATCHED AND ROW({})::record *<> ROW({})::record THEN UPDATE SET {} ").format(
-        sql.SQL(", ").join(sql.Identifier("t", name) for name in others),
-        sql.SQL(", ").join(sql.Identifier("s", name) for name in others),
-        sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("s", name)) for name in others),
-    )
-    return sql.SQL("MERGE INTO {} AS t USING {} AS s ON {} {}WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})").format(
-        name_of(table),
-        staging,
-        sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("s", name)) for name in key),
-        change if update and others else sql.SQL(""),
-        sql.SQL(", ").join(map(sql.Identifier, names)),
-        sql.SQL(", ").join(sql.Identifier("s", name) for name in names),
-    )
-
-
-def unusable_key(staging: sql.Identifier, key: Sequence[str]) -> sql.Composed:
-    """The query for one key that several rows of a temporary table share, or that has a NULL: its values as text, and the rows."""
-    names = [sql.Identifier(name) for name in key]
-    return sql.SQL("SELECT ARRAY[{}], count(*) FROM {} GROUP BY {} HAVING count(*) > 1 OR {} LIMIT 1").format(
-        sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names),
-        staging,
-        sql.SQL(", ").join(names),
-        sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(name) for name in names),
-    )
-
-
-def add_comments(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
-    """Comments on the table and its columns, where there are any."""
-    statements = [
-        sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(name_of(table), sql.Identifier(column.name), sql.Literal(column.comment))
-        for column in spec.columns
-        if column.comment
-    ]
-    if spec.comment:
-        statements.append(sql.SQL("COMMENT ON TABLE {} IS {}").format(name_of(table), sql.Literal(spec.comment)))
-    return statements
-
-
-def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bool) -> sql.Composed:
-    """One GRANT; a grantee of None is PUBLIC."""
-    return sql.SQL("GRANT {} ON {} TO {}{}").format(
-        sql.SQL(privilege),
-        name_of(table),
-        sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee),
-        sql.SQL(" WITH GRANT OPTION" if grantable else ""),
-    )
-
-
 __all__ = [
-    "BOOKKEEPING", "COLUMNS_OF_TABLE", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS",
-    "LAST_LOAD", "MARK_REPLAYED", "OPEN_ROWS", "REFUSED_ROWS", "ROW_BY_ID", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST", "add_comments",
-    "add_keys", "create_table", "grant", "merge", "name_of", "unusable_key",
+    "BOOKKEEPING", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "LAST_LOAD", "LOADS", "MARK_REPLAYED", "OPEN_ROWS",
+    "REFUSED_ROWS", "ROW_BY_ID", "STATE_OF_TABLE", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST",
 ]  # fmt: skip

@@ -4,14 +4,17 @@ The lowest module of loading: contracts and assets describe tables with it, and 
 """
 
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from etl_assets.errors import ConfigurationError
+from etl_assets.loading.options import MergeStrategy, WriteOptions
+from etl_assets.loading.partitions import Partition
 from etl_assets.watermarks import Watermark
+
+_DEFAULT_OPTIONS = WriteOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,32 @@ class ColumnSpec:
         type: PostgreSQL type as `format_type` prints it, such as "bigint".
         nullable: Whether NULL is allowed.
         comment: What it means, shown by `\\d+`.
+        default: SQL expression that fills it where a row does not have it; None for none.
     """
 
     name: str
     type: str
     nullable: bool = True
     comment: str | None = None
+    default: str | None = None
+
+
+Operator = Literal["=", "<>", ">", ">=", "<", "<=", "in", "not in", "min length", "max length", "starts with", "ends with"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSpec:
+    """A rule about one column that the table itself keeps; NULL and NaN break none.
+
+    Attributes:
+        column: Its column.
+        operator: How the value stands to the operands.
+        operands: One value, or those of a list.
+    """
+
+    column: str
+    operator: Operator
+    operands: tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +78,48 @@ class TableSpec:
         columns: Columns in order.
         primary_key: Names of the key columns; empty for none.
         unique: Further sets of columns that are unique together.
+        checks: Rules that the table itself keeps.
+        indexes: Columns of each index beside those of the keys.
         comment: What the table holds.
     """
 
     columns: tuple[ColumnSpec, ...]
     primary_key: tuple[str, ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
+    checks: tuple[CheckSpec, ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
     comment: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableState:
+    """A table as the catalog has it.
+
+    Attributes:
+        columns: Columns in order, without generated ones.
+        filled: Columns that the server fills where a row does not have them.
+        primary_key: Names of the key columns; empty for none.
+        checks: What checks that this project made say, by name.
+        indexes: Columns of indexes that this project made, by name.
+        managed: Whether this project made the table: then its rules follow the contract.
+    """
+
+    columns: tuple[ColumnSpec, ...]
+    filled: frozenset[str] = frozenset()
+    primary_key: tuple[str, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    indexes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    managed: bool = False
+
+    @property
+    def by_name(self) -> dict[str, ColumnSpec]:
+        """Columns by their names."""
+        return {column.name: column for column in self.columns}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,33 +135,6 @@ class UniqueRule:
     name: str
     columns: tuple[str, ...]
     keep: Literal["first", "last", False]
-
-
-class WriteDisposition(StrEnum):
-    """How a load changes the table."""
-
-    REPLACE = "replace"
-    """The table holds exactly the rows of this load afterwards."""
-    APPEND = "append"
-    """The rows are added; the same load delivered twice adds them once."""
-    MERGE = "merge"
-    """A row replaces the one with its primary key, or is added; rows of other keys stay."""
-    INSERT = "insert"
-    """A row is added unless its primary key is there already; rows that are there stay as they are."""
-
-
-def read_disposition(given: "WriteDisposition | str", where: str) -> WriteDisposition:
-    """The disposition a person named.
-
-    Raises:
-        ConfigurationError: It is unknown; the message lists what is known.
-    """
-    try:
-        return WriteDisposition(given)
-    except ValueError:
-        raise ConfigurationError(
-            where, f"write disposition {given!r} is unknown; known: {[d.value for d in WriteDisposition]}.", "correct it."
-        ) from None
 
 
 class ReplaceStrategy(StrEnum):
@@ -173,22 +204,43 @@ class LoadRequest:
     Attributes:
         target: The table.
         spec: Its shape; None takes it from the rows (or from the table that exists).
-        disposition: How the table changes.
+        write: How the table changes.
+        partition: Which rows a replace_partition replaces.
         counts: Rows besides those loaded; None when nobody counted.
         rejected: Rows for the quarantine.
         watermarks: How far the sources were read.
         replays: Rows of the quarantine, by id, that this load brings into the table after all.
+        only_new: The rows are what is new since the load before, so they cannot stand for the whole table.
         identity: Who loads.
     """
 
     target: TableRef
     identity: LoadIdentity
     spec: TableSpec | None = None
-    disposition: WriteDisposition = WriteDisposition.REPLACE
+    write: WriteOptions = _DEFAULT_OPTIONS
+    partition: Partition | None = None
     counts: RowCounts | None = None
     rejected: Collection[RejectedRow] = field(default=(), repr=False)
     watermarks: tuple[Watermark, ...] = ()
     replays: tuple[int, ...] = ()
+    only_new: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What bringing rows into their table came to.
+
+    Attributes:
+        rows: Rows delivered to the table; a merge counts unchanged ones too.
+        changed: Rows of the table that were added, changed, ended or removed.
+        strategy: How a replace was carried out, or a merge.
+        changes: How the shape of the table changed, in words; "" for not.
+    """
+
+    rows: int
+    changed: int
+    strategy: ReplaceStrategy | MergeStrategy | None = None
+    changes: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +250,11 @@ class LoadResult:
     Attributes:
         target: The table.
         rows_loaded: Rows delivered to the table, as PostgreSQL counted them; a merge counts unchanged ones too.
+        rows_changed: Rows of the table that were added, changed, ended or removed.
+        rows_refused: Rows that PostgreSQL refused and the quarantine holds.
         seconds: Wall time of the transaction that succeeded.
-        strategy: How a replace was carried out; None for other dispositions.
+        strategy: How a replace was carried out, or a merge; None for other dispositions.
+        changes: How the shape of the table changed, in words; "" for not.
         columns: Columns of the table as stored.
         committed_at: When the transaction committed, by the server's clock.
         found_committed: True when an earlier attempt had committed and only its answer was lost.
@@ -207,14 +262,17 @@ class LoadResult:
 
     target: TableRef
     rows_loaded: int
+    rows_changed: int
+    rows_refused: int = 0
     seconds: float
-    strategy: ReplaceStrategy | None
+    strategy: ReplaceStrategy | MergeStrategy | None
+    changes: str = ""
     columns: tuple[ColumnSpec, ...]
     committed_at: datetime.datetime
     found_committed: bool = False
 
 
 __all__ = [
-    "ColumnSpec", "LoadIdentity", "LoadRequest", "LoadResult", "RejectedRow", "ReplaceStrategy", "RowCounts", "TableRef", "TableSpec",
-    "UniqueRule", "WriteDisposition", "read_disposition",
+    "Applied", "CheckSpec", "ColumnSpec", "LoadIdentity", "LoadRequest", "LoadResult", "Operator", "RejectedRow", "ReplaceStrategy",
+    "RowCounts", "TableRef", "TableSpec", "TableState", "UniqueRule",
 ]  # fmt: skip

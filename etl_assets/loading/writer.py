@@ -9,55 +9,58 @@ Not here: how rows reach the table (`dispositions.py`), schema etl (`ledger.py`)
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 from sqlalchemy.engine import Engine
 
-from etl_assets.errors import EtlError, UnstorableValueError
+from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
 from etl_assets.loading import dispositions, ledger, session
-from etl_assets.loading.rows import Batches, WholeFrame, in_columns
+from etl_assets.loading.options import WriteDisposition
+from etl_assets.loading.rows import Rows
 from etl_assets.loading.table import ColumnSpec, LoadRequest, LoadResult, TableSpec
 from etl_assets.postgres.types import from_pandas_dtype
-from etl_assets.retry import RetryPolicy
+from etl_assets.retry import DEFAULT_RETRY, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
-LOCK_TIMEOUT_SECONDS = 60
 ANALYZE_FROM_ROWS = 1000
 
 
-def write(engine: Engine, request: LoadRequest, frame: pd.DataFrame, *, policy: RetryPolicy) -> LoadResult:
-    """Load a frame, wholly or not at all, once.
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a load waits for others.
+
+    Attributes:
+        lock_seconds: For a lock that a reader or another session holds; 0 for no limit.
+        queue_seconds: For another load of the same table to end; 0 for no limit.
+        retry: For transient failures; its unit is the whole transaction.
+    """
+
+    lock_seconds: float = 60.0
+    queue_seconds: float = 3600.0
+    retry: RetryPolicy = DEFAULT_RETRY
+
+
+def write(engine: Engine, request: LoadRequest, rows: Rows, *, patience: Patience) -> LoadResult:
+    """Load rows, wholly or not at all, once.
 
     Args:
         engine: Where to.
-        request: Table, shape, disposition, and what commits along with the rows.
-        frame: The rows; its columns are those of the shape, in any order.
-        policy: For transient failures; its unit is the whole transaction.
+        request: Table, shape, options, and what commits along with the rows.
+        rows: The rows; their columns are those of the shape, in any order.
+        patience: How long to wait, and how often to try.
 
     Raises:
         UnstorableValueError: A value does not fit its column exactly.
         DatabaseRefusedError, AuthenticationError, DatabaseUnavailableError: PostgreSQL did not take the load.
         In all cases the table is as it was before.
     """
-    where = request.identity.asset
-    spec = request.spec or spec_of_frame(frame, where=where)
-    rows = WholeFrame(in_columns(frame, [column.name for column in spec.columns], what="the rows have", where=where))
-    return _write(engine, request, spec, rows, policy)
-
-
-def write_batches(engine: Engine, request: LoadRequest, batches: Batches, *, policy: RetryPolicy) -> LoadResult:
-    """Load batches as `write` loads a frame: in one transaction, without holding them together. The request names the shape."""
-    assert request.spec is not None
-    return _write(engine, request, request.spec, batches, policy)
-
-
-def _write(engine: Engine, request: LoadRequest, spec: TableSpec, rows: WholeFrame | Batches, policy: RetryPolicy) -> LoadResult:
     started = time.perf_counter()
     try:
-        return policy.call(lambda: _attempt(engine, request, spec, rows), doing=f"loading {request.target}")
+        return patience.retry.call(lambda: _attempt(engine, request, rows, patience), doing=f"loading {request.target}")
     except EtlError as error:
         record_failure(engine, request, error, seconds=time.perf_counter() - started)
         raise
@@ -77,7 +80,7 @@ def record_failure(engine: Engine, request: LoadRequest, error: EtlError, *, sec
         with session.transaction(engine, request.identity.asset) as connection:
             ledger.ensure_bookkeeping(connection)
             state = getattr(getattr(error.__cause__, "orig", error.__cause__), "pgcode", None)
-            ledger.record(connection, request, status="failed", rows_loaded=None, seconds=seconds, error=error, sqlstate=state)
+            ledger.record(connection, request, status="failed", seconds=seconds, error=error, sqlstate=state)
             if keep_rejected:
                 ledger.quarantine(connection, request, request.rejected)
     except EtlError as second:
@@ -118,37 +121,54 @@ def _type_of(values: "pd.Series[Any]", where: str) -> str:
     return named
 
 
-def _attempt(engine: Engine, request: LoadRequest, spec: TableSpec, rows: WholeFrame | Batches) -> LoadResult:
+def _attempt(engine: Engine, request: LoadRequest, rows: Rows, patience: Patience) -> LoadResult:
     started = time.perf_counter()
+    assert request.spec is not None
     with session.transaction(engine, request.identity.asset) as connection:
         cursor = session.cursor(connection)
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{LOCK_TIMEOUT_SECONDS}s",))
         ledger.ensure_bookkeeping(connection)
+        session.lock(cursor, f"table {request.target}", seconds=patience.queue_seconds)
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(patience.lock_seconds * 1000)}ms",))
+        # Under the lock: an attempt whose answer was lost may be committing still.
         earlier = ledger.find_committed(cursor, request)
         if earlier is not None:
             return earlier
-        session.lock(cursor, f"table {request.target}")
+        # A constraint that waits for the commit could tell no row from another.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         session.ensure_schema(cursor, request.target.schema)
+        _refuse_only_new(request)
         ledger.refuse_overtaken(cursor, request)
-        strategy, loaded = dispositions.apply(cursor, request, spec, rows)
-        if isinstance(rows, Batches):
-            request = rows.finish(request)
-        ledger.keep_watermarks(cursor, request)
-        ledger.mark_replayed(cursor, request)
-        ledger.quarantine(connection, request, request.rejected)
-        if loaded >= ANALYZE_FROM_ROWS:
+        applied = dispositions.apply(cursor, request, request.spec, rows)
+        final = rows.finish(request)
+        _refuse_only_new(final)
+        ledger.keep_watermarks(cursor, final)
+        ledger.mark_replayed(cursor, final)
+        ledger.quarantine(connection, final, final.rejected)
+        if applied.changed >= ANALYZE_FROM_ROWS:
             cursor.execute(session.composed("ANALYZE {}", request.target))
-        columns = session.columns(cursor, request.target) or ()
+        state = session.state(cursor, request.target)
         seconds = time.perf_counter() - started
-        committed_at = ledger.record(connection, request, status="succeeded", rows_loaded=loaded, seconds=seconds)
+        committed_at = ledger.record(connection, final, status="succeeded", applied=applied, seconds=seconds)
     return LoadResult(
         target=request.target,
-        rows_loaded=loaded,
+        rows_loaded=applied.rows,
+        rows_changed=applied.changed,
+        rows_refused=rows.refused,
         seconds=time.perf_counter() - started,
-        strategy=strategy,
-        columns=columns,
+        strategy=applied.strategy,
+        changes=applied.changes,
+        columns=state.columns if state is not None else (),
         committed_at=committed_at,
     )
 
 
-__all__ = ["record_failure", "spec_of_frame", "write", "write_batches"]
+def _refuse_only_new(request: LoadRequest) -> None:
+    disposition = request.write.disposition
+    if request.only_new and disposition in (WriteDisposition.REPLACE, WriteDisposition.REPLACE_PARTITION):
+        raise DatabaseRefusedError(
+            request.identity.asset, f"it reads only what is new, and {disposition.value} would drop the rows loaded before.",
+            'say write="append", or write="merge" when rows are read again.',
+        )  # fmt: skip
+
+
+__all__ = ["Patience", "record_failure", "spec_of_frame", "write"]

@@ -15,7 +15,6 @@ import pandas as pd
 import psycopg2
 import pyarrow as pa
 import pyarrow.csv
-from psycopg2 import sql
 from sqlalchemy.engine import Connection
 
 from etl_assets.errors import SourceFormatError
@@ -29,6 +28,12 @@ def read_query(connection: Connection, query: str, parameters: Mapping[str, Any]
     """All rows of a query in one frame; see `stream_query`."""
     (frame,) = stream_query(connection, query, parameters, rows=None, where=where)
     return frame
+
+
+def read_arrow(connection: Connection, query: str, *, where: str) -> pa.Table:
+    """All rows of a query as an Arrow table; see `stream_query`. A type without an exact Arrow counterpart is PostgreSQL's text."""
+    ((table, _),) = _stream_tables(connection, query, None, rows=None, where=where)
+    return table
 
 
 def stream_query(
@@ -50,6 +55,13 @@ def stream_query(
         SourceFormatError: Two columns share a name, or a value lies outside what Arrow can hold (a date before year 1, infinity).
         sqlalchemy.exc.DBAPIError, psycopg2.Error: The server refused the query, or the connection broke.
     """
+    for table, types in _stream_tables(connection, query, parameters, rows=rows, where=where):
+        yield _to_frame(table, types)
+
+
+def _stream_tables(
+    connection: Connection, query: str, parameters: Mapping[str, Any] | None, *, rows: int | None, where: str
+) -> Iterator[tuple[pa.Table, list[tuple[str, str]]]]:
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor:
         bound = cursor.mogrify(query, parameters).decode(driver.encoding) if parameters else query
@@ -59,7 +71,7 @@ def stream_query(
         # Every value quoted, so that an unquoted empty field is NULL and a quoted one is ''.
         with _copied(cursor, f"COPY ({bound}\n) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE *)") as file:
             for table in _parse(file, types, rows, where):
-                yield _to_frame(table, types)
+                yield table, types
 
 
 @contextmanager
@@ -164,20 +176,4 @@ def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]]) -> pd.DataFrame
     return pd.DataFrame(columns, columns=[name for name, _ in types], index=pd.RangeIndex(table.num_rows))
 
 
-def read_table(connection: Connection, schema: str, table: str, columns: Sequence[str] | None = None, *, where: str) -> pd.DataFrame:
-    """A whole table, or some of its columns, as `read_query` returns it."""
-    (frame,) = stream_table(connection, schema, table, columns, rows=None, where=where)
-    return frame
-
-
-def stream_table(
-    connection: Connection, schema: str, table: str, columns: Sequence[str] | None = None, *, rows: int | None, where: str
-) -> Iterator[pd.DataFrame]:
-    """A table, or some of its columns, frame by frame, as `stream_query` gives it."""
-    wanted = sql.SQL(", ").join(map(sql.Identifier, columns)) if columns is not None else sql.SQL("*")
-    query = sql.SQL("SELECT {} FROM {}").format(wanted, sql.Identifier(schema, table))
-    driver: Any = connection.connection.driver_connection
-    return stream_query(connection, query.as_string(driver), rows=rows, where=where)
-
-
-__all__ = ["read_query", "read_table", "refuse_repeated_columns", "stream_query", "stream_table"]
+__all__ = ["read_arrow", "read_query", "refuse_repeated_columns", "stream_query"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets_tests.acceptance import database_servers, servers
 from etl_assets_tests.acceptance.databases import Server, mariadb_in, postgres_in
 from etl_assets_tests.connectors.places import executed

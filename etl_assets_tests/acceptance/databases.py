@@ -11,8 +11,8 @@ from typing import Any
 import psycopg2
 from sqlalchemy.engine import make_url
 
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.connectors.sql import SqlResource
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets_tests.acceptance.database_servers import MariaDb
 
 TENS = ("CREATE TABLE t (id int, n int)", "INSERT INTO t VALUES (1, 10), (2, 20), (3, 30), (4, 40), (5, 50)")

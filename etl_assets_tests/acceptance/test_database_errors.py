@@ -20,7 +20,6 @@ import pymysql
 import pytest
 from sqlalchemy.engine import make_url
 
-from etl_assets.connectors.retrying import Retry
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import (
     AuthenticationError,
@@ -32,6 +31,7 @@ from etl_assets.errors import (
     SourceUnavailableError,
 )
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.retry_settings import Retry
 from etl_assets_tests.acceptance.database_servers import MariaDb, Postgres15
 from etl_assets_tests.acceptance.databases import TENS, Server, postgres_in
 

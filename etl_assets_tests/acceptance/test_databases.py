@@ -21,7 +21,6 @@ from sqlalchemy.engine import make_url
 
 from etl_assets.accounting import open_account
 from etl_assets.connectors.incremental import Incremental, Window
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import (
     DatabaseRefusedError,
@@ -31,6 +30,7 @@ from etl_assets.errors import (
     SourceFormatError,
     SourceUnavailableError,
 )
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets.watermarks import Value, Watermark, from_text, to_text
 from etl_assets_tests.acceptance.databases import TENS, Server
 from etl_assets_tests.connectors.places import Place
@@ -157,7 +157,7 @@ def test_mariadb_a_value_that_cannot_be_bound_is_permanent(maria: Server) -> Non
 MEASURE = """
     import sys
     from pathlib import Path
-    from etl_assets.connectors.retrying import NO_RETRY
+    from etl_assets.retry_settings import NO_RETRY
     from etl_assets.connectors.sql import SqlResource
 
     url, rows = sys.argv[1], int(sys.argv[2])

@@ -29,7 +29,6 @@ from etl_assets.connectors.credentials import (
 from etl_assets.connectors.csv_text import CsvFormat
 from etl_assets.connectors.paging import BodyCursor, HeaderCursor, LinkHeader, NextUrl, Offset, PageNumber, Paginator
 from etl_assets.connectors.rest import Endpoint, IncrementalParameter, Post, RestResource
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.errors import (
     AuthenticationError,
     RateLimitedError,
@@ -37,6 +36,7 @@ from etl_assets.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets_tests.acceptance import servers
 from etl_assets_tests.datasette_server import serve_rows
 from etl_assets_tests.httpbin_server import get

@@ -16,8 +16,8 @@ from sqlalchemy.engine import make_url
 
 from etl_assets.accounting import open_account
 from etl_assets.connectors.incremental import Incremental
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.connectors.sql import SqlResource
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets.watermarks import Value
 
 

@@ -16,7 +16,7 @@ from etl_assets.connectors.credentials import (
 )
 from etl_assets.connectors.paging import NextUrl
 from etl_assets.connectors.rest import Endpoint, RestResource
-from etl_assets.connectors.retrying import NO_RETRY
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets_tests.fault_proxy import FaultServer, Reply, answer, within
 
 Serve = Callable[..., FaultServer]

@@ -18,10 +18,10 @@ from etl_assets.accounting import Account, open_account
 from etl_assets.assets import etl_asset
 from etl_assets.connectors.excel import ExcelResource
 from etl_assets.connectors.files import HASH, FilesResource, Only
-from etl_assets.connectors.retrying import Retry
 from etl_assets.errors import SourceFormatError, SourceNotFoundError
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.retry_settings import Retry
 from etl_assets_tests.connectors import fault_store
 from etl_assets_tests.connectors.file_reading import positions_of, put
 

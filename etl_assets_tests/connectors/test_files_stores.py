@@ -15,8 +15,8 @@ import pytest
 
 from etl_assets.connectors.excel import ExcelResource
 from etl_assets.connectors.files import FilesResource
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets_tests.connectors import fault_store
 from etl_assets_tests.connectors.fault_store import Store
 from etl_assets_tests.connectors.file_reading import accounted, positions_of, put, rows_of

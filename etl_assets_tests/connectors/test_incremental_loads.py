@@ -24,11 +24,11 @@ from pandera.typing import DataFrame
 from etl_assets.accounting import open_account
 from etl_assets.assets import etl_asset
 from etl_assets.connectors.incremental import Incremental
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import EtlError, UnstorableValueError
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets_tests.connectors.places import executed
 
 # -- with the load, in Dagster ------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import pytest
 from etl_assets.connectors.credentials import ApiKey, BasicAuth, BearerToken, NoAuth
 from etl_assets.connectors.paging import BodyCursor, HeaderCursor, LinkHeader, NextUrl, Offset, PageNumber, Paginator, SinglePage
 from etl_assets.connectors.rest import Endpoint, RestResource
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.errors import AuthenticationError, ConfigurationError, SourceFormatError, SourceUnavailableError
+from etl_assets.retry_settings import NO_RETRY
 
 ROWS = [{"id": number} for number in range(1, 8)]
 SIZE = 3

@@ -17,7 +17,6 @@ import pytest
 from etl_assets.accounting import SOURCE_POSITION, Read, open_account
 from etl_assets.connectors.paging import NextUrl
 from etl_assets.connectors.rest import Endpoint, RestResource
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -28,6 +27,7 @@ from etl_assets.errors import (
     SourceUnavailableError,
 )
 from etl_assets.pipelines.nyc_flights.sources.planes_api import serve_planes
+from etl_assets.retry_settings import NO_RETRY, Retry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,8 @@ from etl_assets.connectors.credentials import (
 )
 from etl_assets.connectors.paging import NextUrl, PageNumber
 from etl_assets.connectors.rest import Endpoint, Post, RestResource
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.errors import AuthenticationError, ConfigurationError, EtlError, SourceUnavailableError
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets_tests.fault_proxy import Asked, FaultServer, Reply, Script, answer, in_turn, within
 
 Serve = Callable[..., FaultServer]

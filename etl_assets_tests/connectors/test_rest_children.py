@@ -13,8 +13,8 @@ from etl_assets.accounting import SOURCE_POSITION, Read, open_account
 from etl_assets.connectors.csv_text import CsvFormat
 from etl_assets.connectors.paging import BodyCursor, NextUrl, Offset, PageNumber
 from etl_assets.connectors.rest import Endpoint, RestResource
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.errors import AuthenticationError, ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets_tests.fault_proxy import Asked, FaultServer, Reply, answer, within
 
 Serve = Callable[..., FaultServer]

@@ -20,7 +20,6 @@ from etl_assets.connectors.connections import explain
 from etl_assets.connectors.csv_text import CsvFormat
 from etl_assets.connectors.paging import BodyCursor, HeaderCursor, LinkHeader, NextUrl, Offset, PageNumber, Paginator
 from etl_assets.connectors.rest import Endpoint, Post, RestResource
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.errors import (
     ConfigurationError,
     EtlError,
@@ -30,6 +29,7 @@ from etl_assets.errors import (
     SourceNotFoundError,
     SourceUnavailableError,
 )
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets_tests.datasette_server import serve_rows
 from etl_assets_tests.fault_proxy import (
     Asked,

@@ -18,10 +18,10 @@ from etl_assets.assets import RowPolicy, etl_asset
 from etl_assets.connectors.csv_text import CsvFormat
 from etl_assets.connectors.paging import BodyCursor, NextUrl, Offset, PageNumber
 from etl_assets.connectors.rest import Endpoint, Post, RestResource
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets_tests.fault_proxy import Asked, FaultServer, Reply, answer
 
 Serve = Callable[..., FaultServer]

@@ -18,10 +18,10 @@ from etl_assets.assets import etl_asset
 from etl_assets.connectors.csv_text import CsvFormat
 from etl_assets.connectors.paging import NextUrl, PageNumber
 from etl_assets.connectors.rest import Endpoint, IncrementalParameter, Post, RestResource
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets.watermarks import Value
 from etl_assets_tests.fault_proxy import Asked, FaultServer, Reply, answer
 

@@ -16,9 +16,9 @@ import pytest
 from etl_assets.connectors.limits import Caps, Meter, Pace, header, retry_after, says_rate_limited
 from etl_assets.connectors.paging import PageNumber
 from etl_assets.connectors.rest import Endpoint, RestResource
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.errors import AuthenticationError, RateLimitedError, SourceFormatError
 from etl_assets.retry import RetryPolicy
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets_tests.fault_proxy import Asked, FaultServer, Reply, Script, answer, in_turn, within
 
 Serve = Callable[..., FaultServer]

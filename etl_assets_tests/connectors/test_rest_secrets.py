@@ -31,10 +31,10 @@ from etl_assets.connectors.credentials import (
 from etl_assets.connectors.csv_text import CsvFormat
 from etl_assets.connectors.paging import NextUrl
 from etl_assets.connectors.rest import Endpoint, RestResource
-from etl_assets.connectors.retrying import Retry
 from etl_assets.errors import EtlError, SourceFormatError
 from etl_assets.loading.io_manager import failure
 from etl_assets.metadata import describe
+from etl_assets.retry_settings import Retry
 from etl_assets_tests.connectors.rest_servers import LINKED, TOKEN, Serve, page, resource
 from etl_assets_tests.fault_proxy import Asked, FaultServer, Reply, Script, answer, self_signed
 

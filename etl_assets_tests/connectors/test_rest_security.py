@@ -19,11 +19,11 @@ from etl_assets.connectors.credentials import (
     NoAuth,
     OAuth2ClientCredentials,
 )
-from etl_assets.connectors.hosts import is_local, is_public
 from etl_assets.connectors.paging import LinkHeader, NextUrl
 from etl_assets.connectors.rest import Endpoint, Post
-from etl_assets.connectors.retrying import Retry
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
+from etl_assets.hosts import is_local, is_public
+from etl_assets.retry_settings import Retry
 from etl_assets_tests.connectors.rest_servers import KINDS, LINKED, REMOTE, Serve, credentials, ids, page
 from etl_assets_tests.fault_proxy import Asked, FaultServer, Reply, answer, in_turn, self_signed
 

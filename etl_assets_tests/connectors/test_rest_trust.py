@@ -17,8 +17,8 @@ from etl_assets.connectors.credentials import (
     ApiKey,
     BearerToken,
 )
-from etl_assets.connectors.retrying import Retry
 from etl_assets.errors import AuthenticationError, ConfigurationError, SourceUnavailableError
+from etl_assets.retry_settings import Retry
 from etl_assets_tests.connectors.rest_servers import REMOTE, TOKEN, Serve, credentials, ids, page
 from etl_assets_tests.fault_proxy import FaultServer, Reply, answer, self_signed
 

@@ -18,7 +18,6 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from etl_assets.accounting import Read, open_account
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import (
     AuthenticationError,
@@ -30,6 +29,7 @@ from etl_assets.errors import (
     SourceNotFoundError,
 )
 from etl_assets.local_postgres import LocalPostgres
+from etl_assets.retry_settings import NO_RETRY, Retry
 
 SETUP = """
 CREATE TABLE flights (id bigint, fare numeric, tail text, leaves timestamptz, late boolean);

@@ -17,10 +17,10 @@ from sqlalchemy.engine import make_url
 
 from etl_assets.accounting import open_account
 from etl_assets.connectors.incremental import Incremental
-from etl_assets.connectors.retrying import NO_RETRY, Retry
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import ConfigurationError, DatabaseUnavailableError, EtlError, PermanentError, TransientError
 from etl_assets.local_postgres import LocalPostgres
+from etl_assets.retry_settings import NO_RETRY, Retry
 from etl_assets_tests.tcp_proxy import proxy_to
 
 Administer = Callable[[str], list[tuple[object, ...]]]
@@ -84,7 +84,7 @@ MEASURE = """
     import resource
     import sys
     from pathlib import Path
-    from etl_assets.connectors.retrying import NO_RETRY
+    from etl_assets.retry_settings import NO_RETRY
     from etl_assets.connectors.sql import SqlResource
 
     def peak_mib():

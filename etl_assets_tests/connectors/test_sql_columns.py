@@ -17,12 +17,12 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import ConfigurationError, SourceNotFoundError, UnstorableValueError
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.loading.table import ColumnSpec, LoadIdentity, LoadRequest, TableRef, TableSpec
 from etl_assets.local_postgres import LocalPostgres
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets_tests.connectors.sql_values import DUCKDB, POSTGRESQL, SQLITE, Case, shown, table_of
 
 LOCAL, INSTANT = "timestamp without time zone", "timestamp with time zone"

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from etl_assets.accounting import Read, open_account
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import ConfigurationError, EtlError, PermanentError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
+from etl_assets.retry_settings import NO_RETRY
 
 # Reserved in DuckDB, but not in PostgreSQL, or in both; and names with characters of their own.
 NAMES = [

@@ -17,10 +17,10 @@ from psycopg2 import sql
 from sqlalchemy.engine import make_url
 
 from etl_assets.connectors.databases.sqlite import SqliteDatabase
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import SourceFormatError
 from etl_assets.local_postgres import LocalPostgres
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets_tests.connectors.sql_values import cells, shown
 
 Row = tuple[Any, ...]

@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
-from etl_assets.connectors.retrying import NO_RETRY
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.local_postgres import LocalPostgres
+from etl_assets.retry_settings import NO_RETRY
 from etl_assets_tests.connectors.sql_values import DUCKDB, POSTGRESQL, SQLITE, Case, cells, table_of
 
 CASES = {"postgresql": POSTGRESQL, "sqlite": SQLITE, "duckdb": DUCKDB}

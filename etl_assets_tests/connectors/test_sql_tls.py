@@ -11,15 +11,16 @@ from sqlalchemy.engine import URL, make_url
 
 from etl_assets.connectors.databases.mysql import MysqlDatabase
 from etl_assets.connectors.databases.postgresql import PostgresqlDatabase
-from etl_assets.connectors.databases.session import SessionSettings, Tls
-from etl_assets.connectors.retrying import NO_RETRY
+from etl_assets.connectors.databases.session import SessionSettings
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import ConfigurationError
 from etl_assets.local_postgres import LocalPostgres
+from etl_assets.retry_settings import NO_RETRY
+from etl_assets.tls import Tls, TlsSettings
 
 
 def settings_of(tls: Tls) -> SessionSettings:
-    return SessionSettings(application_name="test", statement_timeout_seconds=0, tls=tls, tls_ca_file=None)
+    return SessionSettings(application_name="test", statement_timeout_seconds=0, tls=TlsSettings(tls=tls))
 
 
 # -- which hosts --------------------------------------------------------------------------------------------------------
@@ -35,14 +36,14 @@ HOSTS = [
 @pytest.mark.parametrize(("host", "remote"), HOSTS)
 def test_a_remote_host_is_verified(host: str | None, remote: bool) -> None:
     """By default every host is verified that is not this machine by its name or address."""
-    assert settings_of("verified_remote").verifies(host) is remote
+    assert TlsSettings().verifies(host) is remote
 
 
 @pytest.mark.parametrize(("tls", "verifies"), [("verified", True), ("unverified", False)])
 @pytest.mark.parametrize("host", [host for host, _ in HOSTS])
 def test_all_hosts_or_none_are_verified_when_that_is_said(host: str | None, tls: Tls, verifies: bool) -> None:
     """The resource may say that every host is verified, this machine too, or none."""
-    assert settings_of(tls).verifies(host) is verifies
+    assert TlsSettings(tls=tls).verifies(host) is verifies
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_all_hosts_or_none_are_verified_when_that_is_said(host: str | None, tls:
 )
 def test_a_host_among_the_options_counts(url: str, remote: bool) -> None:
     """A driver that takes its host as an option connects there, so that one is verified too."""
-    assert settings_of("verified_remote").verifies_any(make_url(url)) is remote
+    assert TlsSettings().verifies_any(make_url(url)) is remote
 
 
 # -- PostgreSQL ---------------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def test_postgresql_this_machine_is_verified_when_that_is_said(postgres_server: 
 )  # fmt: skip
 def test_postgresql_a_remote_server_is_verified_in_full(url: str, ca_file: str | None, options: dict[str, str]) -> None:
     """Name and signature are verified, by the authorities of the system or those of the file; what the URL says stands."""
-    settings = SessionSettings(application_name="test", statement_timeout_seconds=0, tls="verified_remote", tls_ca_file=ca_file)
+    settings = SessionSettings(application_name="test", statement_timeout_seconds=0, tls=TlsSettings(ca_file=ca_file))
     assert dict(PostgresqlDatabase(make_url(url), settings)._url.query) == options
 
 
@@ -156,6 +157,8 @@ def test_mysql_a_remote_server_is_verified_in_full(url: str, tls: Tls, verified:
 
 def test_mysql_a_file_of_authorities_that_is_missing_is_an_error() -> None:
     """A file that cannot be read is an error of configuration before anything is sent."""
-    settings = SessionSettings(application_name="test", statement_timeout_seconds=0, tls="verified", tls_ca_file="/no/such.pem")
+    settings = SessionSettings(
+        application_name="test", statement_timeout_seconds=0, tls=TlsSettings(tls="verified", ca_file="/no/such.pem")
+    )
     with pytest.raises(ConfigurationError, match=r"tls_ca_file.*No such file"):
         MysqlDatabase(make_url("mysql://localhost/db"), settings)._connect_arguments()

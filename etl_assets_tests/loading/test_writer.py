@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from etl_assets.errors import DatabaseRefusedError, DatabaseUnavailableError, UnstorableValueError
 from etl_assets.loading import writer
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.loading.rows import Rows
 from etl_assets.loading.table import (
     ColumnSpec,
     LoadIdentity,
@@ -24,8 +25,10 @@ from etl_assets.loading.table import (
     TableRef,
     TableSpec,
 )
+from etl_assets.loading.writer import Patience
 from etl_assets.postgres.connection import make_engine
-from etl_assets.retry import RetryPolicy
+from etl_assets.retry import NO_RETRY
+from etl_assets.retry_settings import Retry
 from etl_assets_tests.statements import run
 
 LONG = Decimal("1.2345678901234567890123456789012345678901")
@@ -250,7 +253,7 @@ def test_other_shape_under_a_view_is_refused(postgres: PostgresResource, databas
     postgres.load(ROWS, table="t")
     run(database_url, "CREATE VIEW v AS SELECT * FROM t")
     with pytest.raises(DatabaseRefusedError, match="view v"):
-        postgres.load(ROWS[["id"]], table="t")
+        postgres.load(ROWS.assign(name=1), table="t")
     assert postgres.read_table("t")["id"].tolist() == [1, 2, 3]
 
 
@@ -334,7 +337,7 @@ def test_server_restart_during_a_load_is_survived(postgres: PostgresResource, da
 
 def test_unreachable_server_is_transient(database_url: str) -> None:
     """A server that does not answer is a transient error without the password in it."""
-    unreachable = PostgresResource(url="postgresql://etl:hidden-word@127.0.0.1:1/x", attempts=1)
+    unreachable = PostgresResource(url="postgresql://etl:hidden-word@127.0.0.1:1/x", retry=Retry(attempts=1))
     with pytest.raises(DatabaseUnavailableError) as caught:
         unreachable.load(ROWS, table="t")
     assert "hidden-word" not in str(caught.value)
@@ -352,8 +355,8 @@ def test_wrong_count_is_not_committed(database_url: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(copy, "_binary", cut)
     engine = make_engine(database_url, application_name="test")
     try:
-        with pytest.raises(UnstorableValueError, match="3 rows were sent"):
-            writer.write(engine, request(), pd.DataFrame({"x": [1, 2, 3]}), policy=RetryPolicy(attempts=1))
+        with pytest.raises(DatabaseRefusedError, match="3 rows were sent"):
+            writer.write(engine, request(), Rows(lambda: [pd.DataFrame({"x": [1, 2, 3]})]), patience=Patience(retry=NO_RETRY))
     finally:
         engine.dispose()
     assert run(database_url, "SELECT to_regclass('one') IS NULL") == [(True,)]

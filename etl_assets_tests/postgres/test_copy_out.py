@@ -12,9 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from etl_assets.errors import SourceFormatError
+from etl_assets.loading.selection import Selection
+from etl_assets.loading.table import TableRef
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets.postgres.connection import make_engine
-from etl_assets.postgres.copy_out import read_query, read_table
+from etl_assets.postgres.copy_out import read_query
+
+TABLE = TableRef(schema="S%", table='t"%')
 
 
 @pytest.fixture(scope="module")
@@ -271,10 +275,11 @@ def test_a_refused_query_is_the_drivers_error(connection: sa.Connection) -> None
 
 def test_a_whole_table_is_read(connection: sa.Connection) -> None:
     """A table whose names need quoting comes with all its columns."""
-    frame = read_table(connection, "S%", 't"%', where="test")
+    frame = read_query(connection, Selection().query(connection, TABLE, "test"), where="test")
     assert (list(frame.columns), len(frame)) == (['a"b', "C %"], 2)
 
 
 def test_some_columns_of_a_table_are_read(connection: sa.Connection) -> None:
     """Only the named columns come, in the order in which they were named."""
-    assert list(read_table(connection, "S%", 't"%', ["C %", 'a"b'], where="test").columns) == ["C %", 'a"b']
+    some = Selection(columns=["C %", 'a"b'])
+    assert list(read_query(connection, some.query(connection, TABLE, "test"), where="test").columns) == ["C %", 'a"b']

@@ -120,9 +120,9 @@ class MysqlDatabase:
         arguments: dict[str, Any] = {"program_name": self._settings.application_name, "connect_timeout": 10, "charset": "utf8mb4"}
         arguments["conv"] = _CONVERSIONS
         # Anything the URL says about TLS itself stands.
-        if self._settings.verifies_any(self._url) and not any(name.startswith("ssl") for name in self._url.query):
+        if self._settings.tls.verifies_any(self._url) and not any(name.startswith("ssl") for name in self._url.query):
             try:
-                arguments["ssl"] = ssl.create_default_context(cafile=self._settings.tls_ca_file)
+                arguments["ssl"] = ssl.create_default_context(cafile=self._settings.tls.ca_file)
             except OSError as error:
                 raise ConfigurationError(
                     "tls_ca_file", f"it cannot be read ({error.strerror or error}).", "name a PEM file with the authority's certificate."

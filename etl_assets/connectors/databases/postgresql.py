@@ -29,11 +29,7 @@ class PostgresqlDatabase:
 
     def __init__(self, url: URL, settings: SessionSettings) -> None:
         self._settings = settings
-        # Anything the URL says about TLS itself stands; without a word libpq would take an unverified or plain connection.
-        if settings.verifies_any(url) and "sslmode" not in url.query:
-            authorities = {} if "sslrootcert" in url.query else {"sslrootcert": settings.tls_ca_file or "system"}
-            url = url.update_query_dict({"sslmode": "verify-full", **authorities})
-        self._url = url
+        self._url = settings.tls.for_libpq(url)
 
     @contextmanager
     def open(self) -> Iterator[Session]:

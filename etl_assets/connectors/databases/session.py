@@ -6,19 +6,16 @@ Not here: anything of one database.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
 
-from etl_assets.connectors.hosts import is_local
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError
 from etl_assets.frames import arrow_to_series
 from etl_assets.loading.table import TableSpec
-
-Tls = Literal["verified_remote", "verified", "unverified"]
+from etl_assets.tls import TlsSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,25 +25,12 @@ class SessionSettings:
     Attributes:
         application_name: Shown by the server as the client's name.
         statement_timeout_seconds: Longest time of one statement; 0 for no limit.
-        tls: "verified_remote" verifies the server's certificate unless it is on this machine, "verified" always, "unverified" leaves
-            it to the driver.
-        tls_ca_file: Certificates of the authorities to trust, as PEM; None for those of the system.
+        tls: Which certificates are verified.
     """
 
     application_name: str
     statement_timeout_seconds: float
-    tls: Tls
-    tls_ca_file: str | None
-
-    def verifies(self, host: str | None) -> bool:
-        """Whether the certificate of this host must be verified."""
-        return self.tls == "verified" or (self.tls == "verified_remote" and not is_local(host))
-
-    def verifies_any(self, url: URL) -> bool:
-        """Whether the certificate of a host of this URL must be verified; drivers take hosts as an option too."""
-        named = url.query.get("host", ())
-        listed = [host for text in ([named] if isinstance(named, str) else named) for host in text.split(",")]
-        return any(self.verifies(host) for host in [url.host, *(_without_port(host) for host in listed)])
+    tls: TlsSettings
 
 
 class Session(Protocol):
@@ -70,10 +54,6 @@ class Database(Protocol):
 
     def explain(self, error: BaseException, where: str) -> EtlError:
         """This project's error for what the driver raised; what no driver raised is raised again."""
-
-
-def _without_port(host: str) -> str:
-    return host.partition(":")[0] if host.count(":") == 1 else host
 
 
 def compile_statement(statement: Any, dialect: sa.Dialect, where: str) -> tuple[str, Mapping[str, Any]]:
@@ -156,5 +136,5 @@ def _inferred(values: Sequence[Any]) -> pa.DataType | None:
 
 
 __all__ = [
-    "Database", "Session", "SessionSettings", "Tls", "compile_statement", "inferred_types", "typed_frame",
+    "Database", "Session", "SessionSettings", "compile_statement", "inferred_types", "typed_frame",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
-"""The retry policy of a connector as Dagster config, with a preset per kind of connector.
+"""The retry policy as Dagster config, with a preset per kind of place that is read or written.
 
-Not here: how a call is tried again (`retry.py`), which errors are transient (each connector).
+Not here: how a call is tried again (`retry.py`), which errors are transient (each room).
 """
 
 import dagster as dg

@@ -1,0 +1,89 @@
+"""What people hand over to be loaded, as frames that can be made anew for each attempt.
+
+Not here: what happens to the frames (`rows.py`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+
+from etl_assets.errors import ConfigurationError, PermanentError
+from etl_assets.frames import arrow_to_frame, in_tables
+
+Given: TypeAlias = pd.DataFrame | Any
+Frames: TypeAlias = Given | Iterable[Given] | Callable[[], Iterable[Given]]
+"""A frame or an Arrow table, several of them, or a function that makes several."""
+_ARROW_ROWS = 50_000
+
+
+def as_frames(given: Frames, where: str) -> tuple[pd.DataFrame, Callable[[], Iterator[pd.DataFrame]]]:
+    """The first frame, for its columns, and a function that makes all of them.
+
+    Args:
+        given: A frame, an Arrow table, several of either, or a function that makes an iterator of them.
+        where: The asset, for errors.
+
+    Raises:
+        ConfigurationError: Something else, or nothing at all: not even a first frame tells the columns.
+    """
+    if isinstance(given, pd.DataFrame):
+        return given, lambda: iter([given])
+    if isinstance(given, pa.Table | pa.RecordBatch):
+        return next(_frames(given, where)), lambda: _frames(given, where)
+    if callable(given):
+        made = given
+        return _first(_each(made(), where), where), lambda: _each(made(), where)
+    if isinstance(given, Iterator | pa.RecordBatchReader):
+        return _once(_each(given, where), where)
+    if isinstance(given, Iterable):
+        several = given
+        return _first(_each(several, where), where), lambda: _each(several, where)
+    raise ConfigurationError(where, f"a {type(given).__name__} holds no rows.", "give a pandas DataFrame, an Arrow table, or several.")
+
+
+def _first(frames: Iterator[pd.DataFrame], where: str) -> pd.DataFrame:
+    first = next(frames, None)
+    if first is None:
+        raise ConfigurationError(where, "there is no frame, so nothing tells the columns.", "give an empty frame with columns for no rows.")
+    return first
+
+
+def _once(frames: Iterator[pd.DataFrame], where: str) -> tuple[pd.DataFrame, Callable[[], Iterator[pd.DataFrame]]]:
+    first = _first(frames, where)
+    begun = False
+
+    def start() -> Iterator[pd.DataFrame]:
+        nonlocal begun
+        if begun:
+            raise PermanentError(
+                where, "the load failed for a moment, and its iterator cannot be read a second time.",
+                "load again, or give a function that makes the iterator: then it is tried again by itself.",
+            )  # fmt: skip
+        begun = True
+        yield first
+        yield from frames
+
+    return first, start
+
+
+def _each(several: Iterable[Any], where: str) -> Iterator[pd.DataFrame]:
+    for one in several:
+        yield from _frames(one, where)
+
+
+def _frames(one: Any, where: str) -> Iterator[pd.DataFrame]:
+    if isinstance(one, pd.DataFrame):
+        yield one
+    elif isinstance(one, pa.Table | pa.RecordBatch):
+        table = pa.Table.from_batches([one]) if isinstance(one, pa.RecordBatch) else one
+        if not table.num_rows:
+            yield arrow_to_frame(table)
+        for part in in_tables(table.to_batches(), _ARROW_ROWS):
+            yield arrow_to_frame(part)
+    else:
+        raise ConfigurationError(where, f"a {type(one).__name__} among the rows is no frame.", "give pandas DataFrames or Arrow tables.")
+
+
+__all__ = ["Frames", "as_frames"]

@@ -1,0 +1,161 @@
+"""What a load does to the table itself: it is made, made anew beside, changed, or emptied. `etl-assets plan` prints the same.
+
+Not here: rows (`dispositions.py`), how shapes differ (`shape.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2 import sql
+
+from etl_assets.errors import DatabaseRefusedError
+from etl_assets.loading import ddl, merging, session, shape
+from etl_assets.loading.options import SchemaChange, WriteDisposition, WriteOptions
+from etl_assets.loading.table import ReplaceStrategy, TableRef, TableSpec, TableState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What a load does to the table.
+
+    Attributes:
+        builds: The shape in which the table is made; None when the one that is there takes the rows.
+        replaces: One is there, and the new one takes its place.
+        deletes: The rows that are there are deleted first.
+        changes: Statements on the table that is there.
+        says: How the shape of a table that is there changes, in words; "" for not.
+        strategy: How a replace is carried out; None for other dispositions.
+        notes: Why it is carried out so.
+    """
+
+    builds: TableSpec | None = None
+    replaces: bool = False
+    deletes: bool = False
+    changes: tuple[sql.Composed, ...] = ()
+    says: str = ""
+    strategy: ReplaceStrategy | None = None
+    notes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a load would do to its table, for people.
+
+    Attributes:
+        exists: The table is there.
+        strategy: How a replace would be carried out; None for other dispositions.
+        says: How its shape would change, in words; "" for not.
+        notes: Why it would be carried out so.
+        statements: Every statement on the table, as text; rows come by COPY.
+    """
+
+    exists: bool
+    strategy: ReplaceStrategy | None
+    says: str
+    notes: str
+    statements: tuple[str, ...]
+
+
+def stored_spec(spec: TableSpec, options: WriteOptions) -> TableSpec:
+    """The shape of the table that keeps rows of this shape."""
+    return merging.table_of_history(spec) if options.keeps_history else spec
+
+
+def prepare(cursor: Any, table: TableRef, spec: TableSpec, options: WriteOptions, *, where: str) -> Preparation:
+    """What a load would do to the table; changes nothing.
+
+    Args:
+        cursor: Inside a transaction.
+        table: The table.
+        spec: The shape of the rows.
+        options: How they are written.
+        where: The asset, for errors.
+
+    Raises:
+        DatabaseRefusedError: The table cannot take the rows; the message says why.
+    """
+    wanted = stored_spec(spec, options)
+    existing = session.state(cursor, table)
+    replaces = options.disposition is WriteDisposition.REPLACE
+    swap = ReplaceStrategy.SWAP if replaces else None
+    if existing is None:
+        return Preparation(builds=wanted, strategy=swap)
+    allowed = options.on_schema_change
+    anew = allowed is SchemaChange.REPLACE
+    if not replaces and not (anew and not _takes(existing, wanted, table)):
+        changes = shape.changes(existing, wanted, table, SchemaChange.WIDEN if anew else allowed, where=where)
+        return Preparation(changes=_statements(changes), says=shape.told(changes))
+    reasons = session.what_would_be_lost(cursor, table)
+    if reasons:
+        return _in_place(existing, wanted, table, options, reasons, where)
+    if not anew:
+        shape.changes(existing, wanted, table, allowed, where=where)
+        wanted = shape.kept(existing, wanted)
+    return Preparation(builds=wanted, replaces=True, says=shape.difference(existing, wanted), strategy=swap)
+
+
+def _takes(existing: TableState, spec: TableSpec, table: TableRef) -> bool:
+    try:
+        shape.changes(existing, spec, table, SchemaChange.WIDEN, where="")
+    except DatabaseRefusedError:
+        return False
+    return True
+
+
+def _in_place(
+    existing: TableState, spec: TableSpec, table: TableRef, options: WriteOptions, reasons: Sequence[str], where: str
+) -> Preparation:
+    lost = ", ".join(reasons)
+    allowed = options.on_schema_change
+    try:
+        changes = shape.changes(existing, spec, table, SchemaChange.WIDEN if allowed is SchemaChange.REPLACE else allowed, where=where)
+        if options.disposition is not WriteDisposition.REPLACE:
+            raise DatabaseRefusedError(where, f"the table has another shape than the rows: {shape.difference(existing, spec)}.", "")
+    except DatabaseRefusedError as error:
+        raise DatabaseRefusedError(
+            where, f"{error.cause} It cannot be made anew without losing: {lost}.",
+            "alter the table to the shape of the contract, or drop what depends on it.",
+        ) from error  # fmt: skip
+    return Preparation(
+        deletes=True,
+        changes=_statements(changes),
+        says=shape.told(changes),
+        strategy=ReplaceStrategy.DELETE,
+        notes=f"rows are deleted and loaded anew, because a swap would lose: {lost}",
+    )
+
+
+def _statements(changes: Sequence[shape.Change]) -> tuple[sql.Composed, ...]:
+    return tuple(statement for change in changes for statement in change.statements)
+
+
+def making(table: TableRef, spec: TableSpec, options: WriteOptions, *, late: bool) -> list[sql.Composed]:
+    """What makes a table before its rows come.
+
+    Args:
+        table: Its name.
+        spec: Its shape.
+        options: How rows are written.
+        late: Leave keys and indexes to `finishing`: over finished rows they are built faster. Rows that meet others by their key need
+            them first.
+    """
+    # Checks come first either way, so that a row they refuse is told from the others.
+    made = [ddl.create_table(table, spec.columns), *ddl.add_checks(table, spec)]
+    return made if late else [*made, *ddl.add_keys(table, spec), *finishing(table, spec, options)]
+
+
+def finishing(table: TableRef, spec: TableSpec, options: WriteOptions) -> list[sql.Composed]:
+    """What a table gets beside its keys: indexes and comments."""
+    history = merging.index_of_versions(table, spec) if options.keeps_history else []
+    return [*ddl.add_indexes(table, spec), *history, *ddl.add_comments(table, spec)]
+
+
+def planned(table: TableRef, prepared: Preparation, options: WriteOptions) -> list[sql.Composed]:
+    """Every statement on the table that a load would run, in order, with COPY left out."""
+    if prepared.builds is None:
+        return [*prepared.changes, *([sql.SQL("DELETE FROM {}").format(ddl.name_of(table))] if prepared.deletes else [])]
+    return making(table, prepared.builds, options, late=False)
+
+
+__all__ = ["Plan", "Preparation", "finishing", "making", "planned", "prepare", "stored_spec"]
