@@ -62,12 +62,13 @@ class DefinedAsset:
     options: WriteOptions
 
 
-def defined_asset(key: dg.AssetKey) -> DefinedAsset:
-    """An asset that `etl_asset` defined in this process.
+def defined_asset(given: dg.AssetKey | str) -> DefinedAsset:
+    """An asset that `etl_asset` defined in this process, by its key or the text of it.
 
     Raises:
         ConfigurationError: There is no such asset; the message lists those there are.
     """
+    key = dg.AssetKey.from_user_string(given) if isinstance(given, str) else given
     if key not in _DEFINED:
         known = sorted(other.to_user_string() for other in _DEFINED)
         close = difflib.get_close_matches(key.to_user_string(), known, n=20, cutoff=0.0)

@@ -1,6 +1,7 @@
 """`etl-assets`: the command line. Each command is a few lines; imports that take time happen inside the command that needs them.
 
-Not here: what the commands do (`local_postgres.py`, `terminal.py`, the example's `sources/`).
+Not here: commands about loads and their tables (`cli_loading.py`), what the commands do (`local_postgres.py`, `terminal.py`, the
+example's `sources/`).
 """
 
 import contextlib
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from etl_assets import cli_loading
+from etl_assets.cli_places import import_module, settings
 from etl_assets.errors import ConfigurationError, EtlError
 
 if TYPE_CHECKING:
     from etl_assets.config import Settings
-    from etl_assets.loading.postgres import PostgresResource
 
 STOP_SECONDS = 8
 
@@ -67,9 +69,9 @@ def main(verbose: bool, traceback: bool) -> None:
 def demo(operations: str) -> None:
     """Build the example's sources and materialise its tables."""
     started = time.monotonic()
-    settings = _settings()
+    found = settings()
     click.echo("Starting PostgreSQL and the sources ...")
-    with _everything(settings, operations) as variables:
+    with _everything(found, operations) as variables:
         os.environ.update(variables)
         import dagster as dg
 
@@ -105,7 +107,7 @@ def ui(port: int) -> None:
             raise ConfigurationError(
                 "etl-assets ui", f"port {port} on 127.0.0.1 is taken ({error.strerror}).", "give another one, such as --port 3001."
             ) from error
-    with _everything(_settings(), "postgres") as variables:
+    with _everything(settings(), "postgres") as variables:
         click.echo(f"Dagster UI: http://127.0.0.1:{port}   (ready in half a minute; Ctrl-C stops it)")
         command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
         sys.exit(_run(command, variables))
@@ -118,7 +120,7 @@ def exec(command: Sequence[str]) -> None:
 
     Example: etl-assets exec -- dagster asset list -m etl_assets.definitions
     """
-    with _everything(_settings(), "postgres") as variables:
+    with _everything(settings(), "postgres") as variables:
         sys.exit(_run(command, variables))
 
 
@@ -176,100 +178,13 @@ def docs(module: str, output: Path | None, title: str) -> None:
     from etl_assets.assets import defined_assets
     from etl_assets.contract_pages import write_page
 
-    _import(module)
+    import_module(module)
     page = write_page({key: asset.contract for key, asset in defined_assets().items()}, title=title)
     if output is None:
         click.echo(page, nl=False)
     else:
         output.write_text(page, encoding="utf-8")
         click.echo(f"{output} written")
-
-
-def _import(module: str) -> None:
-    import importlib
-
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigurationError("-m", f"the module {module!r} cannot be imported ({error}).", "correct its name.") from error
-
-
-@main.group()
-def quarantine() -> None:
-    """Rows that contracts refused: look at them, export them, load them after a fix. DATABASE_URL says where, else the embedded server."""
-
-
-@quarantine.command("list")
-@click.argument("asset", required=False)
-def list_(asset: str | None) -> None:
-    """List the rows that are missing from their tables, of ASSET such as clean/orders or of all."""
-    from etl_assets.loading.quarantine import open_rows, refused_rows
-
-    warehouse = _warehouse()
-    rows = open_rows(warehouse, asset)
-    for row in rows:
-        click.echo(f"{row.id:>8}  {row.asset}  {row.position or '-'}  {', '.join(row.rules)}")
-    click.echo(f"{len(rows)} rows are missing from their tables." if rows else "No row is missing from its table.")
-    refused = refused_rows(warehouse, asset)
-    for name in sorted({row.asset for row in refused}):
-        of_asset = [row for row in refused if row.asset == name]
-        click.echo(
-            f"{name}: its last load failed as a whole, {len(of_asset)} rows broke the contract (ids {of_asset[0].id} to {of_asset[-1].id})."
-        )
-
-
-@quarantine.command()
-@click.argument("number", type=int)
-def show(number: int) -> None:
-    """Show one row, by its NUMBER: the record as it was before conversion, and every rule it broke."""
-    import json
-
-    from etl_assets.loading.quarantine import row_of
-
-    row = row_of(_warehouse(), number)
-    click.echo(f"{row.asset}, {row.position or 'position unknown'}, {row.quarantined_at:%Y-%m-%d %H:%M:%S %Z}, load {row.load_id}")
-    click.echo(f"{', '.join(row.rules)}: {row.message}")
-    click.echo(json.dumps(row.record, ensure_ascii=False, indent=2))
-
-
-@quarantine.command()
-@click.argument("asset")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--plain", is_flag=True, help="Leave cells that a spreadsheet would take for formulas as they are.")
-def export(asset: str, file: Path, plain: bool) -> None:
-    """Write the rows of ASSET that are missing from its table into FILE: .csv, .xlsx or .jsonl.
-
-    Cells that start like a formula get an apostrophe in front, so that opening the file runs nothing.
-    """
-    from etl_assets.loading.quarantine import export_rows, open_rows
-
-    count = export_rows(open_rows(_warehouse(), asset), file, guarded=not plain)
-    click.echo(f"{count} rows written to {file}")
-
-
-@quarantine.command()
-@click.argument("asset")
-@click.option("-m", "--module", required=True, help="Module that defines the asset, such as etl_assets.definitions.")
-@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-def replay(asset: str, module: str, dry_run: bool) -> None:
-    """Send the rows of ASSET that are missing from its table through its contract again, and load those that pass, once.
-
-    Use it after the contract was corrected, or the records in etl.quarantine.
-    """
-    from etl_assets.replay import replay as send_again
-
-    _import(module)
-    done = send_again(_warehouse(), asset, dry_run=dry_run)
-    would = "would be " if dry_run else ""
-    there = f", {done.passing - done.loaded} are there already" if not dry_run and done.loaded < done.passing else ""
-    click.echo(f"{done.passing} rows keep the contract now; {done.passing if dry_run else done.loaded} {would}loaded{there}.")
-    for row, message in done.failing:
-        click.echo(f"{row.id:>8}  {row.position or '-'}  {message}")
-    if done.failing:
-        click.echo(f"{len(done.failing)} rows still break it.")
-    if done.unreadable:
-        click.echo(f"{len(done.unreadable)} rows could not be read from their source: correct them there, and materialise the asset.")
 
 
 @main.group()
@@ -282,7 +197,7 @@ def start() -> None:
     """Start the server, and make it and its database `warehouse` first when they are not there."""
     from etl_assets.config import WAREHOUSE
 
-    server = _settings().local_postgres
+    server = settings().local_postgres
     status = server.start()
     server.create_database(WAREHOUSE)
     click.echo(f"PostgreSQL {status.version} runs on 127.0.0.1:{status.port}, data in {status.data}")
@@ -291,7 +206,7 @@ def start() -> None:
 @postgres.command()
 def stop() -> None:
     """Stop the server; its data stays."""
-    _settings().local_postgres.stop()
+    settings().local_postgres.stop()
     click.echo("PostgreSQL is stopped.")
 
 
@@ -299,14 +214,14 @@ def stop() -> None:
 @click.confirmation_option(prompt="This deletes the server with all its databases. Go on?")
 def remove() -> None:
     """Stop the server and delete it with all its data."""
-    _settings().local_postgres.remove()
+    settings().local_postgres.remove()
     click.echo("PostgreSQL and its data are removed.")
 
 
 @postgres.command()
 def status() -> None:
     """Say whether the server runs; exit code 3 when it does not."""
-    found = _settings().local_postgres.status()
+    found = settings().local_postgres.status()
     if not found.running:
         click.echo("PostgreSQL is stopped." if found.version else "PostgreSQL was never started here.")
         sys.exit(3)
@@ -317,22 +232,9 @@ def status() -> None:
 @click.argument("database", default="warehouse")
 def url(database: str) -> None:
     """Print the address of DATABASE, password included, and make it when it is missing; the server must run."""
-    server = _settings().local_postgres
+    server = settings().local_postgres
     server.create_database(database)
     click.echo(server.url(database))
-
-
-def _warehouse() -> "PostgresResource":
-    from etl_assets.config import warehouse_url
-    from etl_assets.loading.postgres import PostgresResource
-
-    return PostgresResource(url=warehouse_url(_settings()))
-
-
-def _settings() -> "Settings":
-    from etl_assets.config import read_settings
-
-    return read_settings()
 
 
 @contextlib.contextmanager
@@ -386,6 +288,9 @@ def _ended(child: "subprocess.Popen[bytes]", stop: Callable[[], None], seconds: 
         return True
     return False
 
+
+for command in (cli_loading.plan, cli_loading.loads, cli_loading.grants, cli_loading.quarantine):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

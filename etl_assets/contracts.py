@@ -11,7 +11,9 @@ What pandera's model says is meant as pandera means it; these things are read fr
     Field(metadata={"references": "clean/airports.airport"})  the value is a key of another asset's table
     Field(metadata={"fresh_within": timedelta(days=1)})       the newest value is not older
     Field(metadata={"postgres_type": "jsonb"})      where the dtype alone does not name a PostgreSQL type
+    Field(metadata={"index": True})                 the table has an index on the column
     class Config: metadata = {"primary_key": [...]} the key of the table
+                             {"indexes": [["a", "b"]]}         indexes over several columns
                              {"rules": {"name": {"severity": "fail", "most_failed": 10}}} the same for rules by their name
 
 Belongs here: the meaning of a contract. Not here: Dagster (`assets.py`, `materialisation.py`), SQL (`loading/`), how text becomes numbers
@@ -37,6 +39,7 @@ from etl_assets.evaluations import Keep, Lookup, mask_of, read_evaluations
 from etl_assets.loading.table import ColumnSpec, RejectedRow, TableSpec, UniqueRule
 from etl_assets.postgres.types import canonical_name
 from etl_assets.rules import Mask, RejectedRows, Rule, RuleOutcome, Severity, samples_of, words_of
+from etl_assets.table_rules import checks_of, indexes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ class Contract:
                 self.name, f"pandera cannot read the model ({error}).", "correct the annotation it names."
             ) from error
         declared = declared_metadata(model)
-        refuse_misspelt(declared, ("primary_key", "rules"), self.name)
+        refuse_misspelt(declared, ("primary_key", "rules", "indexes"), self.name)
         self.description = inspect.cleandoc(model.__dict__.get("__doc__") or "")
         self.primary_key = tuple(declared.get("primary_key", ()))
         self._keep: Keep = _KEEP[self._schema.report_duplicates]
@@ -124,6 +127,8 @@ class Contract:
             )
         self.columns = tuple(self._column(name, column) for name, column in self._schema.columns.items())
         self._evaluations = read_evaluations(self.name, self._schema, self.columns, self.primary_key, by_rule=declared.get("rules", {}))
+        by_column = {name: column.metadata or {} for name, column in self._schema.columns.items()}
+        self._indexes = indexes_of(self.name, by_column, declared.get("indexes", ()))
 
     @staticmethod
     @functools.cache
@@ -167,6 +172,8 @@ class Contract:
             ),
             primary_key=self.primary_key,
             unique=tuple(key for key in dict.fromkeys(unique) if key != self.primary_key),
+            checks=checks_of(self._evaluations, {column.name: column.postgres_type for column in self.columns}),
+            indexes=self._indexes,
             comment=self.description.split("\n\n")[0] or None,
         )
 
@@ -241,7 +248,7 @@ class Contract:
 
     def _column(self, name: str, column: pa.Column) -> ContractColumn:
         where = f"{self.name}.{name}"
-        refuse_misspelt(column.metadata or {}, ("severity", "most_failed", "postgres_type", "references", "fresh_within"), where)
+        refuse_misspelt(column.metadata or {}, ("severity", "most_failed", "postgres_type", "references", "fresh_within", "index"), where)
         declared = (column.metadata or {}).get("postgres_type")
         converts_to, from_dtype = target(column.dtype, where)
         postgres_type = canonical_name(declared) if declared else from_dtype

@@ -8,6 +8,7 @@ Not here: executing anything, which of them a load needs (`shape.py`), statement
 
 import datetime
 import hashlib
+import itertools
 import numbers
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -18,7 +19,6 @@ from psycopg2 import sql
 from etl_assets.loading.table import CheckSpec, ColumnSpec, TableRef, TableSpec
 
 MADE_BY: Final = "etl_assets"
-_OF_CONTRACT = "of the contract"
 _LONGEST_NAME = 63
 _SUFFIXES = {
     "=": "eq", "<>": "ne", ">": "gt", ">=": "ge", "<": "lt", "<=": "le", "in": "in", "not in": "not_in", "min length": "min_length",
@@ -49,15 +49,10 @@ def column_definition(column: ColumnSpec) -> sql.Composed:
 
 
 def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
-    """Primary key, with the comment that says whose table this is, and unique constraints, named by PostgreSQL."""
-    added = []
-    if spec.primary_key:
-        key = sql.Identifier(shortened(f"{table.table}_pkey"))
-        added = [
-            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(name_of(table), key, names(spec.primary_key)),
-            sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}").format(key, name_of(table), sql.Literal(f"{MADE_BY}: {_OF_CONTRACT}")),
-        ]
-    return added + [sql.SQL("ALTER TABLE {} ADD UNIQUE ({})").format(name_of(table), names(columns)) for columns in spec.unique]
+    """Primary key and unique constraints, named by PostgreSQL."""
+    keys = [("PRIMARY KEY", spec.primary_key)] if spec.primary_key else []
+    keys += [("UNIQUE", columns) for columns in spec.unique]
+    return [sql.SQL("ALTER TABLE {} ADD {} ({})").format(name_of(table), sql.SQL(kind), names(columns)) for kind, columns in keys]
 
 
 # -- checks ---------------------------------------------------------------------------------------------------------------
@@ -66,12 +61,25 @@ def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
 def add_checks(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
     """CHECK constraints with their comments."""
     types = {column.name: column.type for column in spec.columns}
-    return [statement for check in spec.checks for statement in add_check(table, check, types[check.column], validated=True)]
+    taken: set[str] = set()
+    return [statement for check in spec.checks for statement in add_check(table, check, types[check.column], taken=taken, validated=True)]
 
 
-def add_check(table: TableRef, check: CheckSpec, type_name: str, *, validated: bool) -> list[sql.Composed]:
-    """One CHECK constraint and its comment; not validated it is asked of new rows only."""
-    name = sql.Identifier(check_name(table, check))
+def add_check(table: TableRef, check: CheckSpec, type_name: str, *, taken: set[str], validated: bool) -> list[sql.Composed]:
+    """One CHECK constraint and its comment.
+
+    Args:
+        table: The table.
+        check: What it asks.
+        type_name: PostgreSQL type of its column.
+        taken: Names that other constraints have; its own is added.
+        validated: Ask it of the rows that are there too.
+    """
+    plain = f"{table.table}_{check.column}_{_SUFFIXES[check.operator]}_check"
+    names_ = itertools.chain([plain], (f"{plain}{number}" for number in itertools.count(1)))
+    chosen = next(one for one in map(shortened, names_) if one not in taken)
+    taken.add(chosen)
+    name = sql.Identifier(chosen)
     added = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({}){}").format(
         name_of(table), name, _expression(check, type_name), sql.SQL("" if validated else " NOT VALID")
     )
@@ -84,14 +92,9 @@ def drop_check(table: TableRef, name: str) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(name_of(table), sql.Identifier(name))
 
 
-def check_name(table: TableRef, check: CheckSpec) -> str:
-    """Name of a check: table, column and what it asks."""
-    return shortened(f"{table.table}_{check.column}_{_SUFFIXES[check.operator]}_check")
-
-
 def says(check: CheckSpec) -> str:
     """A check in words; two checks that say the same ask the same."""
-    operands = ", ".join(repr(_plain(operand)) for operand in check.operands)
+    operands = ", ".join(repr(operand) if isinstance(operand, str) else str(_plain(operand)) for operand in check.operands)
     return f"{check.column} {check.operator} {operands}"
 
 
@@ -140,7 +143,7 @@ def add_index(table: TableRef, columns: Sequence[str], *, only: sql.Composable |
     kind, condition = ("INDEX", sql.SQL("")) if only is None else ("UNIQUE INDEX", sql.SQL(" WHERE {}").format(only))
     return [
         sql.SQL("CREATE {} {} ON {} ({}){}").format(sql.SQL(kind), sql.Identifier(name), name_of(table), names(columns), condition),
-        sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(table.schema, name), sql.Literal(f"{MADE_BY}: {_OF_CONTRACT}")),
+        sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(table.schema, name), sql.Literal(f"{MADE_BY}: of the contract")),
     ]
 
 
@@ -179,6 +182,6 @@ def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bo
 
 
 __all__ = [
-    "MADE_BY", "add_check", "add_checks", "add_comments", "add_index", "add_indexes", "add_keys", "check_name",
+    "MADE_BY", "add_check", "add_checks", "add_comments", "add_index", "add_indexes", "add_keys",
     "column_definition", "comment_on_column", "create_table", "drop_check", "grant", "name_of", "names", "says", "shortened",
 ]  # fmt: skip

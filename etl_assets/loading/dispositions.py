@@ -72,7 +72,7 @@ def _build(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prepa
         cursor.execute(session.composed("DROP TABLE {}", target))
         cursor.execute(session.composed("ALTER TABLE {} RENAME TO {name}", table, name=target.table))
         _rename_what_belongs(cursor, target, table.table)
-    return applied
+    return dataclasses.replace(applied, made=True)
 
 
 def _change(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prepared: Preparation) -> Applied:
@@ -125,13 +125,13 @@ def _replace_partition(
     try:
         with savepoint(cursor):
             cursor.execute(sql.SQL("DELETE FROM {} WHERE {}").format(ddl.name_of(target), inside))
+            deleted = int(cursor.rowcount)
     except psycopg2.DataError as error:
         said = (error.diag.message_primary or str(error)).splitlines()[0]
         raise DatabaseRefusedError(
             where, f"the partition {request.partition.key!r} is no value of {', '.join(request.partition.expressions)} ({said}).",
             "correct partition_expr, or the partitions.",
         ) from error  # fmt: skip
-    deleted = cursor.rowcount
     applied = _add(cursor, request, spec, columns, rows, alone=alone)
     cursor.execute(sql.SQL("SELECT count(*) FROM {} WHERE {}").format(ddl.name_of(target), inside))
     (there,) = cursor.fetchone()

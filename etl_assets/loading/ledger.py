@@ -139,9 +139,15 @@ def record(
         "error_class": type(error).__name__ if error else None,
         "sqlstate": sqlstate,
         "message": redact_url(str(error)) if error else None,
+        "made_table": _oid(session.cursor(connection), request) if applied and applied.made else None,
     }
     insert = sa.text(f"INSERT INTO etl.loads ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)}) RETURNING recorded_at")
     return connection.execute(insert, row).scalar_one()
+
+
+def _oid(cursor: Any, request: LoadRequest) -> int:
+    cursor.execute("SELECT %s::regclass::oid", (session.quoted(cursor, request.target),))
+    return int(cursor.fetchone()[0])
 
 
 def mark_replayed(cursor: Any, request: LoadRequest) -> None:

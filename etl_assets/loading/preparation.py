@@ -84,7 +84,8 @@ def prepare(cursor: Any, table: TableRef, spec: TableSpec, options: WriteOptions
     allowed = options.on_schema_change
     anew = allowed is SchemaChange.REPLACE
     if not replaces and not (anew and not _takes(existing, wanted, table)):
-        changes = shape.changes(existing, wanted, table, SchemaChange.WIDEN if anew else allowed, where=where)
+        asked = options.schema_change is not None
+        changes = shape.changes(existing, wanted, table, SchemaChange.WIDEN if anew else allowed, asked=asked, where=where)
         return Preparation(changes=_statements(changes), says=shape.told(changes))
     reasons = session.what_would_be_lost(cursor, table)
     if reasons:
@@ -109,7 +110,8 @@ def _in_place(
     lost = ", ".join(reasons)
     allowed = options.on_schema_change
     try:
-        changes = shape.changes(existing, spec, table, SchemaChange.WIDEN if allowed is SchemaChange.REPLACE else allowed, where=where)
+        anew, asked = allowed is SchemaChange.REPLACE, options.schema_change is not None
+        changes = shape.changes(existing, spec, table, SchemaChange.WIDEN if anew else allowed, asked=asked, where=where)
         if options.disposition is not WriteDisposition.REPLACE:
             raise DatabaseRefusedError(where, f"the table has another shape than the rows: {shape.difference(existing, spec)}.", "")
     except DatabaseRefusedError as error:

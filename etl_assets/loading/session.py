@@ -70,7 +70,7 @@ def state(cursor: Any, table: TableRef) -> TableState | None:
     if cursor.fetchone()[0] is None:
         return None
     cursor.execute(statements.STATE_OF_TABLE, {"table": quoted(cursor, table)})
-    columns, key, checks, indexes, managed = cursor.fetchone()
+    columns, key, checks, indexes, oid = cursor.fetchone()
     return TableState(
         columns=tuple(
             ColumnSpec(name=name, type=kind, nullable=nullable, comment=comment) for name, kind, nullable, comment, _ in columns or ()
@@ -79,8 +79,16 @@ def state(cursor: Any, table: TableRef) -> TableState | None:
         primary_key=tuple(key or ()),
         checks=checks or {},
         indexes={name: tuple(names) for name, names in (indexes or {}).items()},
-        managed=managed,
+        managed=_made_here(cursor, oid),
     )
+
+
+def _made_here(cursor: Any, oid: int) -> bool:
+    cursor.execute("SELECT to_regclass('etl.loads') IS NOT NULL")
+    if not cursor.fetchone()[0]:
+        return False
+    cursor.execute(statements.MADE_HERE, {"oid": oid})
+    return bool(cursor.fetchone()[0])
 
 
 def type_of(cursor: Any, table: TableRef, expression: str, where: str) -> str:

@@ -59,6 +59,10 @@ def holds(wide: str, narrow: str) -> bool:
     return False
 
 
+def _is_number(type_name: str) -> bool:
+    return type_name in (*_WHOLE, "real", "double precision") or _DIGITS.fullmatch(type_name) is not None
+
+
 def _numeric_holds(wide: re.Match[str], narrow: str) -> bool:
     inner = _DIGITS.fullmatch(narrow)
     if wide[1] is None:
@@ -95,7 +99,9 @@ def kept(existing: TableState, spec: TableSpec) -> TableSpec:
     return dataclasses.replace(spec, columns=tuple(columns))
 
 
-def changes(existing: TableState, spec: TableSpec, table: TableRef, allowed: SchemaChange, *, where: str) -> tuple[Change, ...]:
+def changes(
+    existing: TableState, spec: TableSpec, table: TableRef, allowed: SchemaChange, *, asked: bool = True, where: str
+) -> tuple[Change, ...]:
     """What must change so that a table that is there takes the rows.
 
     Args:
@@ -103,6 +109,7 @@ def changes(existing: TableState, spec: TableSpec, table: TableRef, allowed: Sch
         spec: The shape of the rows.
         table: Its name.
         allowed: What may change.
+        asked: Whether somebody said so. By default columns are added, but types of a table that other people made are theirs.
         where: The asset, for errors.
 
     Raises:
@@ -110,6 +117,8 @@ def changes(existing: TableState, spec: TableSpec, table: TableRef, allowed: Sch
     """
     # The rules of a table that other people made are theirs.
     needed = [*_columns(existing, spec, table), *(_rules(existing, spec, table) if existing.managed else ())]
+    if not existing.managed and not asked:
+        needed = [change for change in needed if change.kind != "widen column"]
     impossible = _impossible(existing, spec)
     forbidden = {SchemaChange.FAIL: ("add column", "widen column"), SchemaChange.ADD_COLUMNS: ("widen column",)}.get(allowed, ())
     refused = [change.says for change in needed if change.kind in forbidden]
@@ -172,6 +181,8 @@ def _impossible(existing: TableState, spec: TableSpec) -> list[str]:
         if (there := existing.by_name.get(column.name)) is not None
         and not holds(there.type, column.type)
         and not holds(column.type, there.type)
+        # Numbers are looked at one by one: what the column does not hold exactly is refused with its row.
+        and not (_is_number(there.type) and _is_number(column.type))
     ]
     given = set(spec.names)
     found += [
@@ -188,7 +199,8 @@ def _rules(existing: TableState, spec: TableSpec, table: TableRef) -> list[Chang
     stale = [name for name, comment in existing.checks.items() if comment not in wanted]
     missing = [check for comment, check in wanted.items() if comment not in existing.checks.values()]
     found = [Change(kind="rule", says=f"-check {name}", statements=(ddl.drop_check(table, name),)) for name in stale]
-    found += [_check(existing, check, spec, table) for check in missing]
+    taken = {name for name in existing.checks if name not in stale}
+    found += [_check(existing, check, spec, table, taken) for check in missing]
     present = set(existing.indexes.values())
     found += [
         Change(kind="rule", says=f"+index on {', '.join(columns)}", statements=tuple(ddl.add_index(table, columns)))
@@ -198,11 +210,15 @@ def _rules(existing: TableState, spec: TableSpec, table: TableRef) -> list[Chang
     return found
 
 
-def _check(existing: TableState, check: CheckSpec, spec: TableSpec, table: TableRef) -> Change:
+def _check(existing: TableState, check: CheckSpec, spec: TableSpec, table: TableRef, taken: set[str]) -> Change:
     there = existing.by_name.get(check.column)
     type_name = there.type if there is not None else next(column.type for column in spec.columns if column.name == check.column)
     # Rows that are there may be older than the rule.
-    return Change(kind="rule", says=f"+check {ddl.says(check)}", statements=tuple(ddl.add_check(table, check, type_name, validated=False)))
+    return Change(
+        kind="rule",
+        says=f"+check {ddl.says(check)}",
+        statements=tuple(ddl.add_check(table, check, type_name, taken=taken, validated=False)),
+    )
 
 
 __all__ = ["Change", "changes", "difference", "holds", "kept", "told"]

@@ -27,9 +27,11 @@ BOOKKEEPING: Final = (
         error_class text,
         sqlstate text,
         message text,
+        made_table oid,
         recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )""",
     """CREATE UNIQUE INDEX IF NOT EXISTS loads_succeeded_once ON etl.loads (load_id) WHERE status = 'succeeded'""",
+    """CREATE INDEX IF NOT EXISTS loads_that_made_tables ON etl.loads (made_table) WHERE made_table IS NOT NULL""",
     """CREATE INDEX IF NOT EXISTS loads_by_asset ON etl.loads (asset, recorded_at)""",
     """COMMENT ON TABLE etl.loads IS 'Load ledger: one row per load; a successful one commits with its data.'""",
     """CREATE TABLE IF NOT EXISTS etl.quarantine (
@@ -89,7 +91,7 @@ WHAT_WOULD_BE_LOST: Final = """
     ) found ORDER BY reason
 """
 
-# One row: columns as [name, type, nullable, comment, filled by the server], the primary key, checks and indexes of ours, whether any is.
+# One row: columns as [name, type, nullable, comment, filled by the server], the primary key, checks and indexes of ours, its oid.
 STATE_OF_TABLE: Final = """
     SELECT (SELECT json_agg(json_build_array(attname, format_type(atttypid, atttypmod), NOT attnotnull, col_description(attrelid, attnum),
                                              atthasdef OR attidentity <> '') ORDER BY attnum)
@@ -105,8 +107,7 @@ STATE_OF_TABLE: Final = """
                                                  JOIN pg_attribute ON attrelid = t.oid AND attnum = number))
               FROM pg_index JOIN pg_class c ON c.oid = indexrelid
              WHERE indrelid = t.oid AND obj_description(indexrelid, 'pg_class') LIKE 'etl_assets: %%'),
-           EXISTS (SELECT FROM pg_constraint WHERE conrelid = t.oid AND obj_description(oid, 'pg_constraint') LIKE 'etl_assets: %%')
-           OR EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid AND obj_description(indexrelid, 'pg_class') LIKE 'etl_assets: %%')
+           t.oid::oid
       FROM (SELECT %(table)s::regclass AS oid) t
 """
 
@@ -153,6 +154,8 @@ LAST_LOAD: Final = """
      ORDER BY recorded_at DESC LIMIT 1
 """
 
+MADE_HERE: Final = "SELECT EXISTS (SELECT FROM etl.loads WHERE made_table = %(oid)s)"
+
 LOADS: Final = """
     SELECT recorded_at, asset, partition, status, disposition, strategy, rows_read, rows_loaded, rows_changed, rows_quarantined,
            rows_dropped, seconds, error_class, sqlstate, message, load_id::text, run_id, orchestrator
@@ -171,6 +174,6 @@ KEEP_WATERMARKS: Final = """
 
 
 __all__ = [
-    "BOOKKEEPING", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "LAST_LOAD", "LOADS", "MARK_REPLAYED", "OPEN_ROWS",
+    "BOOKKEEPING", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "LAST_LOAD", "LOADS", "MADE_HERE", "MARK_REPLAYED", "OPEN_ROWS",
     "REFUSED_ROWS", "ROW_BY_ID", "STATE_OF_TABLE", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST",
 ]  # fmt: skip

@@ -235,10 +235,12 @@ class Applied:
         changed: Rows of the table that were added, changed, ended or removed.
         strategy: How a replace was carried out, or a merge.
         changes: How the shape of the table changed, in words; "" for not.
+        made: The table was made, or made anew.
     """
 
     rows: int
     changed: int
+    made: bool = False
     strategy: ReplaceStrategy | MergeStrategy | None = None
     changes: str = ""
 
