@@ -8,6 +8,7 @@ Not here: transactions (`writer.py`), which types columns have (`postgres/types.
 """
 
 import decimal
+import functools
 import io
 import json
 import uuid
@@ -26,6 +27,7 @@ from psycopg2 import sql
 from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
 from etl_assets.loading.exact import exact
 from etl_assets.loading.table import ColumnSpec
+from etl_assets.postgres import arrays as arrays_
 from etl_assets.postgres.types import arrow_type
 
 BATCH_ROWS = 10_000
@@ -133,7 +135,11 @@ def _csv(columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> Iter
         arrays = []
         for column in columns:
             type_ = arrow_type(column.type)
-            if type_ is None or column.type in ("interval", "bytea", "uuid"):
+            if column.type.endswith("[]"):
+                element = column.type.removesuffix("[]")
+                write = functools.partial(arrays_.to_text, element=element, write=_as_text)
+                arrays.append(_each(part[column.name], column, pa.large_string(), write, where))
+            elif type_ is None or column.type in ("interval", "bytea", "uuid"):
                 arrays.append(_each(part[column.name], column, pa.large_string(), _as_text, where))
             else:
                 arrays.append(_array(part[column.name], column, type_, where))
@@ -204,6 +210,7 @@ def _each(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, conv
 
 
 def _is_missing(values: "pd.Series[Any]") -> Sequence[bool]:
+    # A list is a value, whatever is in it.
     missing: list[bool] = values.isna().tolist()
     # NaN of a Decimal is a value that numeric knows; pandas takes it for missing.
     return [gone and not isinstance(value, decimal.Decimal) for value, gone in zip(values.array, missing, strict=True)]
@@ -239,7 +246,7 @@ def _as_text(value: Any) -> str:
             raise ValueError("it has nanoseconds")
         return f"{value.value // 1000} microseconds"
     if isinstance(value, list | dict | set | tuple):
-        raise TypeError("write arrays as PostgreSQL's own text, such as {1,2}")
+        raise TypeError(f"a {type(value).__name__} has no text form")
     return str(value)
 
 

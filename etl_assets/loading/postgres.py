@@ -4,6 +4,7 @@ Not here: how a load works (`writer.py`).
 """
 
 import dataclasses
+import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -177,7 +178,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
             EtlError: The table or a column does not exist, or PostgreSQL cannot be reached.
         """
         selected = Selection(columns=columns, partition=partition, only_current=only_current)
-        return self._read_selected(read_query, selected, TableRef(schema=schema, table=table))
+        return self._read_selected(functools.partial(read_query, lists=True), selected, TableRef(schema=schema, table=table))
 
     def read_table_arrow(
         self,
@@ -209,7 +210,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
             try:
                 with engine.connect() as connection:
                     query = selected.query(connection, TableRef(schema=schema, table=table), where)
-                    yield from stream_query(connection, query, rows=rows, where=where)
+                    yield from stream_query(connection, query, rows=rows, where=where, lists=True)
             except EtlError:
                 raise
             except (sa.exc.SQLAlchemyError, psycopg2.Error) as error:
@@ -221,11 +222,13 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         Raises:
             EtlError: PostgreSQL cannot answer the query or cannot be reached.
         """
-        return self._read(lambda connection: read_query(connection, query, parameters, where="query"), "query")
+        return self._read(lambda connection: read_query(connection, query, parameters, where="query", lists=True), "query")
 
     def read_composed(self, query: sql.Composed) -> pd.DataFrame:
         """All rows of a query whose names were quoted by `psycopg2.sql`; errors as `read_query`."""
-        return self._read(lambda connection: read_query(connection, query.as_string(_driver(connection)), where="query"), "query")
+        return self._read(
+            lambda connection: read_query(connection, query.as_string(_driver(connection)), where="query", lists=True), "query"
+        )
 
     def read_rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
         """The rows of a small query as the driver gives them; parameters are written `%(name)s`. Errors as `read_query`."""

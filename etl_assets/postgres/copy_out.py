@@ -19,14 +19,17 @@ from sqlalchemy.engine import Connection
 
 from etl_assets.errors import SourceFormatError
 from etl_assets.frames import arrow_to_series, decimals, in_tables
+from etl_assets.postgres import arrays
 from etl_assets.postgres.types import arrow_type_for_reading
 
 _BUFFER_BYTES = 2**20
 
 
-def read_query(connection: Connection, query: str, parameters: Mapping[str, Any] | None = None, *, where: str) -> pd.DataFrame:
+def read_query(
+    connection: Connection, query: str, parameters: Mapping[str, Any] | None = None, *, where: str, lists: bool = False
+) -> pd.DataFrame:
     """All rows of a query in one frame; see `stream_query`."""
-    (frame,) = stream_query(connection, query, parameters, rows=None, where=where)
+    (frame,) = stream_query(connection, query, parameters, rows=None, where=where, lists=lists)
     return frame
 
 
@@ -37,7 +40,13 @@ def read_arrow(connection: Connection, query: str, *, where: str) -> pa.Table:
 
 
 def stream_query(
-    connection: Connection, query: str, parameters: Mapping[str, Any] | None = None, *, rows: int | None, where: str
+    connection: Connection,
+    query: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    rows: int | None,
+    where: str,
+    lists: bool = False,
 ) -> Iterator[pd.DataFrame]:
     """The rows of a query, frame by frame, as the server sends them: memory does not grow with their number.
 
@@ -47,6 +56,7 @@ def stream_query(
         parameters: Bound values.
         rows: Rows of a frame at most; None for all rows in one frame.
         where: Asset or source, for errors.
+        lists: Give arrays as lists, rather than as PostgreSQL's text.
 
     Yields:
         One row per row of the query, its columns in order; RangeIndex. At least one frame, an empty one for no rows.
@@ -56,7 +66,7 @@ def stream_query(
         sqlalchemy.exc.DBAPIError, psycopg2.Error: The server refused the query, or the connection broke.
     """
     for table, types in _stream_tables(connection, query, parameters, rows=rows, where=where):
-        yield _to_frame(table, types)
+        yield _to_frame(table, types, where, lists=lists)
 
 
 def _stream_tables(
@@ -164,16 +174,26 @@ def _parse(file: Any, types: Sequence[tuple[str, str]], rows: int | None, where:
         ) from error
 
 
-def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]], where: str, *, lists: bool) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for (name, type_name), column in zip(types, table.columns, strict=True):
         if type_name.startswith("numeric") and not pa.types.is_decimal(column.type):
             columns[name] = decimals(column)
         elif type_name == "bytea":
             columns[name] = pd.Series([None if text is None else bytes.fromhex(text[2:]) for text in column.to_pylist()], dtype=object)
+        elif lists and type_name.endswith("[]"):
+            columns[name] = _lists(column, type_name, f"{where}, column {name}")
         else:
             columns[name] = arrow_to_series(column)
     return pd.DataFrame(columns, columns=[name for name, _ in types], index=pd.RangeIndex(table.num_rows))
+
+
+def _lists(texts: pa.ChunkedArray, type_name: str, where: str) -> "pd.Series[Any]":
+    read = arrays.reader(type_name)
+    try:
+        return pd.Series([None if text is None else read(text) for text in texts.to_pylist()], dtype=object)
+    except ValueError as error:
+        raise SourceFormatError(where, f"a value cannot be held exactly ({error}).", "select that column cast to text.") from error
 
 
 __all__ = ["read_arrow", "read_query", "refuse_repeated_columns", "stream_query"]

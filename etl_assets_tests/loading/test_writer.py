@@ -163,7 +163,7 @@ def test_error_names_column_row_and_value(postgres: PostgresResource) -> None:
         (["6f1c9a52-0d3b-4b2e-9a51-6f0f0c1d2e3f"], "uuid", ["6f1c9a52-0d3b-4b2e-9a51-6f0f0c1d2e3f"]),
         ([b"\x00\xff", None], "bytea", [b"\x00\xff", None]),
         ([True, False, None], "boolean", [True, False, None]),
-        (["{1,2}", None], "integer[]", ["{1,2}", None]),
+        (["{1,2}", None], "integer[]", [[1, 2], None]),
         ([float("inf"), -0.5, None], "double precision", [float("inf"), -0.5, None]),
     ],
 )  # fmt: skip
