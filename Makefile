@@ -7,7 +7,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 LOCKS = .requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test acceptance check install install-development lock clean
+.PHONY: help demo ui test acceptance faults check install install-development lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: install-development ## Run linters, types and tests; needs nothing but Pyt
 acceptance: install-development $(VENV)/httpbin/.installed ## Run the tests that need system packages (installed with apt when allowed)
 	@sh etl_assets_tests/acceptance/packages.sh
 	$(VENV)/bin/pytest etl_assets_tests/acceptance --override-ini norecursedirs=.* --show-capture=stdout
+
+faults: install-development ## Load under 540 faults (about ten minutes) and write docs/reports/faults.json
+	$(VENV)/bin/python -m etl_assets_tests.faults --report docs/reports/faults.json
 
 check: install-development ## Run linters and types only
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ Not here: what the client makes of them.
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,14 @@ class Proxy:
     Attributes:
         port: Where clients connect to.
         connections: Connections that clients made so far.
+        broken: Connections that were broken as told.
         refuse: How many of the next connections are closed at once.
+        cut_after: The connection is reset once a client has sent so many bytes; once.
+        cut_before: The connection is reset when a client sends these bytes, and the server does not get them; once.
         lose_answer_to: When a client sends these bytes, the server gets them, its answer is lost and the connection with it; once.
+        hold_before: When a client sends these bytes, `held` is set and they wait until `release`; once.
+        held: Bytes are waiting.
+        release: They may go on.
     """
 
     def __init__(self, target: int) -> None:
@@ -28,22 +35,36 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
+        self.broken = 0
         self.refuse = 0
+        self.cut_after: int | None = None
+        self.cut_before: bytes | None = None
         self.lose_answer_to: bytes | None = None
+        self.hold_before: bytes | None = None
+        self.held = threading.Event()
+        self.release = threading.Event()
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
 
     def close(self) -> None:
         """End all connections, and wait until their threads are gone."""
+        self.release.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         _shut(*self._open)
         for thread in self._threads:
             thread.join()
 
+    def forget(self) -> None:
+        """Break nothing any more."""
+        self.refuse = 0
+        self.cut_after = self.cut_before = self.lose_answer_to = self.hold_before = None
+        self.release.set()
+
     def _start(self, run: Callable[[], None]) -> None:
         thread = threading.Thread(target=run, name="proxy")
+        self._threads = [one for one in self._threads if one.is_alive() or one.ident is None]
         self._threads.append(thread)
         thread.start()
 
@@ -56,20 +77,40 @@ class Proxy:
             self.connections += 1
             if self.refuse:
                 self.refuse -= 1
+                self.broken += 1
                 client.close()
                 continue
-            server = socket.create_connection(("127.0.0.1", self._target))
-            self._open += [client, server]
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
+            self._open = [one for one in self._open if one.fileno() >= 0] + [client, server]
             lost = threading.Event()
             self._start(lambda client=client, server=server, lost=lost: self._from_client(client, server, lost))  # type: ignore[misc]
             self._start(lambda client=client, server=server, lost=lost: self._from_server(client, server, lost))  # type: ignore[misc]
 
     def _from_client(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+        sent = 0
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                sent += len(data)
+                if self.cut_after is not None and sent > self.cut_after:
+                    self.cut_after = None
+                    self._reset(client, server)
+                    return
+                if self.cut_before is not None and self.cut_before in data:
+                    self.cut_before = None
+                    self._reset(client, server)
+                    return
                 if self.lose_answer_to is not None and self.lose_answer_to in data:
                     self.lose_answer_to = None
+                    self.broken += 1
                     lost.set()
+                if self.hold_before is not None and self.hold_before in data:
+                    self.hold_before = None
+                    self.held.set()
+                    self.release.wait()
                 server.sendall(data)
         _shut(client, server)
 
@@ -80,6 +121,13 @@ class Proxy:
                     break
                 client.sendall(data)
         _shut(client, server)
+
+    def _reset(self, *sockets: socket.socket) -> None:
+        self.broken += 1
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        _shut(*sockets)
 
 
 def _shut(*sockets: socket.socket) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from psycopg2 import sql
 from sqlalchemy.engine import Connection, Engine
 
-from etl_assets.errors import ConfigurationError, EtlError, TransientError
+from etl_assets.errors import ConfigurationError, TransientError
 from etl_assets.loading import sql as statements
 from etl_assets.loading.ddl import name_of
 from etl_assets.loading.refusals import savepoint
@@ -23,16 +23,25 @@ from etl_assets.postgres.connection import explain_error
 @contextmanager
 def transaction(engine: Engine, where: str) -> Iterator[Connection]:
     """A SQLAlchemy transaction whose errors are this project's."""
+    inside: list[Exception] = []
     try:
         with engine.begin() as connection:
-            yield connection
-    except EtlError:
-        raise
-    except (sa.exc.SQLAlchemyError, psycopg2.Error) as error:
-        explained = explain_error(error, where=where)
+            try:
+                yield connection
+            except Exception as error:
+                inside.append(error)
+                raise
+    except Exception as last:
+        # Undoing the work of a lost connection fails too, and says less.
+        first = inside[0] if inside else last
+        if not isinstance(first, sa.exc.SQLAlchemyError | psycopg2.Error):
+            if first is last:
+                raise
+            raise first from first.__cause__
+        explained = explain_error(first, where=where)
         if isinstance(explained, TransientError):
             engine.dispose()  # a connection of a restarted server is of no use
-        raise explained from error
+        raise explained from first
 
 
 def cursor(connection: Connection) -> Any:
@@ -103,7 +112,7 @@ def type_of(cursor: Any, table: TableRef, expression: str, where: str) -> str:
             (column,) = cursor.description
             cursor.execute("SELECT format_type(%s, NULL)", (column.type_code,))
             return str(cursor.fetchone()[0])
-    except psycopg2.Error as error:
+    except (psycopg2.ProgrammingError, psycopg2.DataError) as error:
         said = (error.diag.message_primary or str(error)).splitlines()[0]
         raise ConfigurationError(
             where, f"the partition expression {expression!r} cannot be used ({said}).", "correct partition_expr."

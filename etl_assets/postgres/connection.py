@@ -26,7 +26,8 @@ from etl_assets.errors import (
 DRIVER = "postgresql+psycopg2"
 _BARE_NAMES = {"postgres", "postgresql"}
 _TRANSIENT_CLASSES = ("08", "53", "57P")
-_TRANSIENT_STATES = {"40001", "40P01", "55P03", "57014"}
+# Conflicts, time limits of locks and statements, and of transactions that wait for their client.
+_TRANSIENT_STATES = {"40001", "40P01", "55P03", "57014", "25P03", "25P04"}
 _READ_ONLY = "25006"  # a source is opened so and stays so; a target may be a standby during a switch-over
 _NEVER_RETRIED = {"53100", "53200"}  # disk full, out of memory: repeating makes it worse
 _SECRET_OPTION = re.compile("pass|pwd|secret|token|odbc_connect", re.IGNORECASE)
@@ -89,6 +90,9 @@ def make_engine(url: str | URL, *, application_name: str, statement_timeout_seco
     settings = {**_SESSION, "statement_timeout": str(int(statement_timeout_seconds * 1000))}
     if read_only:
         settings["default_transaction_read_only"] = "on"
+    else:
+        # A load locks first and looks afterwards: what it finds must be newer than the lock, whatever the database has for its default.
+        settings["default_transaction_isolation"] = r"read\ committed"
     return create_engine(
         normalise_url(url),
         connect_args={
