@@ -4,6 +4,7 @@ Not here: anything of Airflow; how a plan is read (`runner.py`).
 """
 
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ class ExportError(Exception):
     """A job cannot be exported; the message names it, the cause and the next step."""
 
 
+logger = logging.getLogger(__name__)
+
+
 def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence[str] = (), location: str | None = None) -> list[Path]:
     """Write one manifest per job.
 
@@ -26,7 +30,7 @@ def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence
         module: Importable module that holds the definitions.
         folder: Where `<job>.json` goes; made when missing.
         attribute: Name of the Definitions in the module.
-        jobs: Names of the jobs; empty for all of them.
+        jobs: Names of the jobs; empty for all that can be converted, the others are logged.
         location: Name of the code location in Dagster's workspace; the module's name when None.
 
     Returns:
@@ -45,7 +49,10 @@ def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence
     folder.mkdir(parents=True, exist_ok=True)
     code = Code(module=module, attribute=attribute, location=location or module)
     written = []
-    for name in sorted(jobs or known):
+    partitioned = [name for name in known if known[name].partitions_def is not None]
+    if not jobs and partitioned:
+        logger.warning("left out: %s; partitioned jobs are not converted yet", ", ".join(sorted(partitioned)))
+    for name in sorted(jobs or set(known) - set(partitioned)):
         manifest = _manifest(definitions, known[name], code)
         path = folder / f"{name}.json"
         partial = path.with_suffix(".partial")

@@ -81,6 +81,9 @@ def demo(operations: str) -> None:
         click.echo("Materialising the flight operations mart ...")
         with dg.DagsterInstance.get() as instance:
             outcome = materialise(defs.resolve_job_def("nyc_flights"), instance, sys.stdout)
+            if outcome.success:
+                months = ("2013-01-01", "2013-12-01")
+                outcome += materialise(defs.resolve_job_def("nyc_flights_by_month"), instance, sys.stdout, partitions=months)
     click.echo(f"\n{summary(outcome.tables)}\n")
     if outcome.warnings:
         click.echo("Checks that found something; these rows are loaded or in etl.quarantine, none is lost (a row may break several rules):")

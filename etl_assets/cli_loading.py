@@ -35,7 +35,7 @@ def plan(assets: Sequence[str], module: str) -> None:
         click.echo(f"-- {name}: {known.options.disposition.value}{how}; the table {known.table} {there}")
         for line in filter(None, (f"its shape changes: {planned.says}" if planned.says else "", planned.notes)):
             click.echo(f"-- {line}")
-        click.echo("".join(f"{statement};\n" for statement in planned.statements))
+        click.echo("".join(f"{statement};\n" for statement in planned.statements) or "-- nothing changes but its rows\n")
     if refused:
         raise click.exceptions.Exit(1)
 

@@ -15,7 +15,7 @@ def build_definitions() -> dg.Definitions:
     this size; parallelism comes from several runs."""
     return dg.Definitions(
         assets=jobs.ASSETS,
-        jobs=[jobs.JOB],
+        jobs=[jobs.JOB, jobs.MONTHLY_JOB],
         schedules=[jobs.SCHEDULE],
         resources={**config.resources(), **source_resources()},
         executor=dg.in_process_executor,

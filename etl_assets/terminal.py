@@ -58,9 +58,25 @@ class Outcome:
     warnings: tuple[str, ...]
     failures: tuple[str, ...]
 
+    def __add__(self, later: "Outcome") -> "Outcome":
+        return Outcome(
+            success=self.success and later.success,
+            tables=self.tables + later.tables,
+            warnings=self.warnings + later.warnings,
+            failures=self.failures + later.failures,
+        )
 
-def materialise(job: dg.JobDefinition, instance: dg.DagsterInstance, out: TextIO) -> Outcome:
-    """Run a job in this process, one line per event on `out`."""
+
+def materialise(job: dg.JobDefinition, instance: dg.DagsterInstance, out: TextIO, *, partitions: tuple[str, str] | None = None) -> Outcome:
+    """Run a job in this process, one line per event on `out`.
+
+    Args:
+        job: The job.
+        instance: Where the run is kept.
+        out: Where progress goes.
+        partitions: First and last partition, for a job that has some.
+    """
+    tags = dict(zip(("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"), partitions or (), strict=False))
     # As Dagster's own webserver does: keep connections to its storage open, instead of a new one for each of hundreds of events.
     instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=5)
     run_id = str(uuid.uuid4())
@@ -69,22 +85,23 @@ def materialise(job: dg.JobDefinition, instance: dg.DagsterInstance, out: TextIO
             instance=instance,
             run_id=run_id,
             raise_on_error=False,
+            tags=tags,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     seconds = {stats.step_key: (stats.end_time or 0) - (stats.start_time or 0) for stats in instance.get_run_step_stats(run_id)}
-    tables = []
+    tables: dict[str, TableLine] = {}
     for event in result.get_asset_materialization_events():
         numbers = {name: value.value for name, value in event.materialization.metadata.items()}
-        loaded = _whole(numbers.get("dagster/row_count"))
-        tables.append(
-            TableLine(
-                table=event.materialization.asset_key.to_user_string(),
-                read=_whole(numbers.get("rows_read", loaded)),
-                loaded=loaded,
-                quarantined=_whole(numbers.get("rows_quarantined")),
-                dropped=_whole(numbers.get("rows_dropped")),
-                seconds=seconds.get(event.step_key or "", 0.0),
-            )
+        loaded = _whole(numbers.get("rows_loaded", numbers.get("dagster/row_count")))
+        # One event per partition tells of the load of them all.
+        table = event.materialization.asset_key.to_user_string()
+        tables[table] = TableLine(
+            table=table,
+            read=_whole(numbers.get("rows_read", loaded)),
+            loaded=loaded,
+            quarantined=_whole(numbers.get("rows_quarantined")),
+            dropped=_whole(numbers.get("rows_dropped")),
+            seconds=seconds.get(event.step_key or "", 0.0),
         )
     warnings = tuple(
         f"{check.asset_key.to_user_string()}: {check.check_name}: {_failed_rows(check.metadata)}"
@@ -92,7 +109,7 @@ def materialise(job: dg.JobDefinition, instance: dg.DagsterInstance, out: TextIO
         if not check.passed
     )
     failures = tuple(_why(event) for event in result.all_events if event.is_step_failure)
-    return Outcome(success=result.success, tables=tuple(tables), warnings=warnings, failures=failures)
+    return Outcome(success=result.success, tables=tuple(tables.values()), warnings=warnings, failures=failures)
 
 
 def summary(tables: Sequence[TableLine]) -> str:
@@ -153,8 +170,10 @@ def _line(event: dg.DagsterEvent | None) -> str | None:
     if event.event_type is dg.DagsterEventType.STEP_START:
         return f"  ... {_name(event.step_key)}"
     if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
-        metadata = event.step_materialization_data.materialization.metadata
-        rows = metadata.get("dagster/row_count")
+        made = event.step_materialization_data.materialization
+        if made.partition is not None:
+            return f"  ok  {event.asset_key.to_user_string()} [{made.partition}]"
+        rows = made.metadata.get("rows_loaded", made.metadata.get("dagster/row_count"))
         return f"  ok  {event.asset_key.to_user_string()}: {_whole(rows.value if rows else 0):,} rows"
     if event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY:
         return f"  again {_name(event.step_key)}"

@@ -320,11 +320,20 @@ def _load_id(delivery: Delivery, options: WriteOptions, details: LoadDetails, pa
     return uuid.uuid5(_NAMESPACE, "\n".join([delivery.root_run_id, delivery.where, partition or "", *began]))
 
 
+def _row_count(result: LoadResult, request: LoadRequest) -> dict[str, int]:
+    """What Dagster shows as the rows of a table or of a partition; nothing where a load tells neither."""
+    if request.write.disposition is WriteDisposition.REPLACE:
+        return {"dagster/row_count": result.rows_loaded}
+    single = request.partition is not None and "..." not in request.partition.key
+    return {"dagster/partition_row_count": result.rows_loaded} if single else {}
+
+
 def _metadata(result: LoadResult, request: LoadRequest) -> dict[str, Any]:
     counts = request.counts or RowCounts(read=result.rows_loaded)
     primary_key = request.spec.primary_key if request.spec else ()
     return {
-        ("dagster/partition_row_count" if request.identity.partition else "dagster/row_count"): result.rows_loaded,
+        **_row_count(result, request),
+        "rows_loaded": result.rows_loaded,
         "dagster/table_name": str(result.target),
         "dagster/column_schema": table_schema(result.columns, primary_key),
         "rows_read": counts.read,

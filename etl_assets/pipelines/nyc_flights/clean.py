@@ -115,9 +115,9 @@ def flights(raw_flights: DataFrame[RawFlights]) -> DataFrame[Flights]:
     return clean(raw_flights, FLIGHT_STEPS)
 
 
-@etl_asset(schema="clean")
+@etl_asset(schema="clean", write="merge")
 def planes(raw_planes: DataFrame[RawPlanes]) -> DataFrame[Planes]:
-    """Aircraft with numbers as numbers and one spelling per manufacturer."""
+    """Aircraft with numbers as numbers and one spelling per manufacturer; those that leave the registry are kept."""
     return clean(raw_planes, PLANE_STEPS)
 
 

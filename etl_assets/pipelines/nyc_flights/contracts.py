@@ -260,6 +260,19 @@ class OnTimePerformance(pa.DataFrameModel):
         return (rows["on_time"] <= rows["arrived"]) & (rows["arrived"] <= rows["flights"] - rows["cancelled"])
 
 
+class DailyDepartures(pa.DataFrameModel):
+    """Departures of a day, one row per day and airport. Key: flight_date, origin."""
+
+    flight_date: pa.Date = pa.Field(description="Day of the scheduled departure in New York", metadata={"index": True})
+    origin: str = pa.Field(isin=["EWR", "JFK", "LGA"])
+    flights: int = pa.Field(ge=1, description="Scheduled departures")
+    cancelled: int = pa.Field(ge=0)
+    mean_dep_delay_minutes: float = pa.Field(nullable=True, description="Of the flights that departed")
+
+    class Config:
+        metadata = {"primary_key": ["flight_date", "origin"]}
+
+
 class DelayByWeather(pa.DataFrameModel):
     """Departure delay against the weather in the hour of scheduled departure, one row per airport and condition.
 

@@ -3,6 +3,7 @@
 Not here: corrections (`clean.py`).
 """
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 from pandera.typing import DataFrame
@@ -10,6 +11,7 @@ from pandera.typing import DataFrame
 from etl_assets.assets import RowPolicy, etl_asset
 from etl_assets.pipelines.nyc_flights.contracts import (
     Airlines,
+    DailyDepartures,
     DelayByWeather,
     FleetAge,
     Flights,
@@ -18,6 +20,7 @@ from etl_assets.pipelines.nyc_flights.contracts import (
     Weather,
 )
 
+MONTHS = dg.MonthlyPartitionsDefinition(start_date="2013-01-01", end_date="2014-01-01", timezone="America/New_York")
 LATE_MINUTES = 15
 LOW_VISIBILITY_MILES = 3
 STRONG_WIND_MPH = 25
@@ -81,6 +84,25 @@ def fleet_age(
         oldest_year_built=("year_built", "min"),
     )
     return _with_carrier_name(by_carrier, clean_airlines)
+
+
+@etl_asset(
+    schema="mart",
+    rows=RowPolicy(built=True),
+    partitions_def=MONTHS,
+    metadata={"partition_expr": "flight_date"},
+)
+def daily_departures(context: dg.AssetExecutionContext, clean_flights: DataFrame[Flights]) -> DataFrame[DailyDepartures]:
+    """Departures, cancellations and delay of each day and airport; a month is replaced at a time, others stay."""
+    flight_date = clean_flights["scheduled_departure_at"].dt.tz_convert("America/New_York").dt.date
+    months = context.partition_time_window
+    inside = (flight_date >= months.start.date()) & (flight_date < months.end.date())
+    departures: pd.DataFrame = (
+        clean_flights.assign(flight_date=flight_date)[inside]
+        .groupby(["flight_date", "origin"], as_index=False)
+        .agg(flights=("flight", "size"), cancelled=("is_cancelled", "sum"), mean_dep_delay_minutes=("dep_delay_minutes", "mean"))
+    )
+    return departures
 
 
 def _with_carrier_name(rows: pd.DataFrame, airlines: pd.DataFrame) -> pd.DataFrame:
