@@ -218,9 +218,8 @@ class _Definition:
             annotation = self.hints.get(name)
             if name in ins:
                 given = ins[name]
-                frames[name] = (
-                    given if isinstance(given, dg.AssetIn) else dg.AssetIn(key=_key_of(given), metadata=_input_metadata(annotation))
-                )
+                asked = given if isinstance(given, dg.AssetIn) else dg.AssetIn(key=_key_of(given))
+                frames[name] = asked._replace(metadata={**(asked.metadata or {}), **_input_metadata(annotation)})
             elif _is_frame(annotation):
                 layer, _, table = name.partition("_")
                 if layer not in LAYERS or not table:

@@ -127,7 +127,7 @@ class BatchesOfAsset:
                 close()
 
     def _split(self, frame: pd.DataFrame) -> pd.DataFrame:
-        split = self._contract.split(frame, where=self._where, lookup=self._lookup, unique=False)
+        split = self._contract.split(frame, where=self._where, lookup=self._lookup, unique=False, rows_before=self._returned)
         self._current = split
         self.rejected.extend(split.rejected)
         self._returned += len(frame)

@@ -201,7 +201,7 @@ class Contract:
                 "select, rename or derive columns in the asset, or change the contract.",
             )
 
-    def split(self, frame: pd.DataFrame, *, where: str, lookup: Lookup | None = None, unique: bool = True) -> Split:
+    def split(self, frame: pd.DataFrame, *, where: str, lookup: Lookup | None = None, unique: bool = True, rows_before: int = 0) -> Split:
         """Convert the columns, evaluate every rule, and part the rows.
 
         Args:
@@ -209,6 +209,7 @@ class Contract:
             where: Asset key, for errors.
             lookup: Gives the keys of another asset's table, for rules that reference it; None leaves those rules out.
             unique: Judge rules of uniqueness; not where the frame is only one batch of the rows.
+            rows_before: Rows of earlier batches, for the positions of rows that have no other.
 
         Raises:
             ContractViolationError: The columns are not the declared ones, or a check raised an exception.
@@ -234,7 +235,7 @@ class Contract:
                 rule=rule,
                 rows=len(frame),
                 failed_rows=int(masks[rule.name].sum()),
-                samples=samples_of(frame, rule, masks[rule.name], positions),
+                samples=samples_of(frame, rule, masks[rule.name], positions, rows_before),
             )
             for rule in self.rules
         )
@@ -242,7 +243,12 @@ class Contract:
         bad: Mask = np.zeros(len(frame), dtype=bool)
         for rule in rejecting:
             bad |= masks[rule.name]
-        return Split(valid=self._valid(converted, ~bad), kept=~bad, rejected=RejectedRows(frame, bad, rejecting, masks), outcomes=outcomes)
+        return Split(
+            valid=self._valid(converted, ~bad),
+            kept=~bad,
+            rejected=RejectedRows(frame, bad, rejecting, masks, rows_before),
+            outcomes=outcomes,
+        )
 
     # -- reading the model ------------------------------------------------------------------------------------------
 

@@ -173,14 +173,14 @@ class _Run:
         """This materialisation; what the function added to its output comes before what the definition says."""
         context = self.context
         added = context.op_execution_context.get_output_metadata("result") or {}
+        definition = context.assets_def.partitions_def
         partitioned = context.has_partition_key or context.has_partition_key_range
-        definition = context.assets_def.partitions_def if partitioned else None
         return Delivery(
             key=self.asset.key,
             metadata={**self.asset.metadata, **added},
             run_id=context.run.run_id,
             root_run_id=context.run.root_run_id or context.run.run_id,
-            partition_keys=tuple(context.partition_keys) if definition is not None else (),
+            partition_keys=tuple(context.partition_keys) if partitioned and definition is not None else (),
             partitions=definition,
             orchestrator=_orchestrator(context),
         )

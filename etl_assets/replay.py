@@ -4,14 +4,21 @@ Not here: which rows are in quarantine (`loading/quarantine.py`), loading.
 """
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from etl_assets.assets import defined_asset
+from etl_assets.contracts import Split
+from etl_assets.frames import json_value
 from etl_assets.loading.options import MergeStrategy, WriteDisposition, WriteOptions
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.loading.quarantine import QuarantinedRow, frame_of, open_rows
+from etl_assets.loading.refusals import IN_PARTITION
+from etl_assets.loading.rows import Rows
 from etl_assets.loading.table import LoadIdentity, LoadRequest, RowCounts
 
 RAW = "raw"
@@ -62,21 +69,74 @@ def replay(postgres: PostgresResource, asset: str, *, dry_run: bool = False) -> 
     if not rows:
         return ReplayResult(asset=asset, passing=0, loaded=0, failing=(), unreadable=unreadable)
     split = contract.split(frame_of(rows), where=asset)
-    passing = [row for row, kept in zip(rows, split.kept, strict=True) if kept]
-    refused = [row for row, kept in zip(rows, split.kept, strict=True) if not kept]
-    failing = tuple((row, now.message) for row, now in zip(refused, split.rejected, strict=True))
+    ours = [row.rules != (IN_PARTITION,) for row in rows]
+    passing = [row for row, kept, own in zip(rows, split.kept, ours, strict=True) if kept and own]
+    failing = _failing(rows, split)
     loaded = 0
     if passing and not dry_run:
+        valid = split.valid[[own for own, kept in zip(ours, split.kept, strict=True) if kept]].reset_index(drop=True)
+        reception = _Reception(passing, valid)
         request = LoadRequest(
             target=known.table,
             identity=LoadIdentity(load_id=uuid.uuid4(), asset=asset),
             spec=contract.table,
             write=_ADDED_UNLESS_THERE if contract.primary_key else WriteOptions(disposition=WriteDisposition.APPEND),
-            counts=RowCounts(read=len(passing)),
-            replays=tuple(row.id for row in passing),
         )
-        loaded = postgres.write(split.valid, request).rows_loaded
-    return ReplayResult(asset=asset, passing=len(passing), loaded=loaded, failing=failing, unreadable=unreadable)
+        loaded = postgres.write(Rows(reception.frames, reception=reception), request).rows_loaded
+        failing += reception.refusals
+        passing = reception.stored
+    return ReplayResult(asset=asset, passing=len(passing), loaded=loaded, failing=tuple(failing), unreadable=unreadable)
+
+
+def _failing(rows: Sequence[QuarantinedRow], split: Split) -> list[tuple[QuarantinedRow, str]]:
+    """Rows that cannot be loaded, each with the reason."""
+    refused = [row for row, kept in zip(rows, split.kept, strict=True) if not kept]
+    failing = [(row, now.message) for row, now in zip(refused, split.rejected, strict=True)]
+    kept = [row for row, kept in zip(rows, split.kept, strict=True) if kept]
+    elsewhere = [row for row in kept if row.rules == (IN_PARTITION,)]
+    return failing + [(row, f"{row.message}: materialise the partition it is of") for row in elsewhere]
+
+
+class _Reception:
+    """Answers for rows that PostgreSQL still refuses: they stay in quarantine."""
+
+    def __init__(self, rows: Sequence[QuarantinedRow], valid: pd.DataFrame) -> None:
+        self._rows = rows
+        self._valid = valid
+        self._refused: dict[int, str] = {}
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The rows, anew for each attempt."""
+        self._refused = {}
+        yield self._valid
+
+    def refused(self, label: int, rule: str, says: str) -> None:
+        """See `Reception`."""
+        self._refused[label] = says
+
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+        """See `Reception`."""
+        names = list(self._valid.columns)
+        for place, values in enumerate(self._valid.astype(object).itertuples(index=False, name=None)):
+            found = {name: json_value(value) for name, value in zip(names, values, strict=True)}
+            if place not in self._refused and all(str(found[name]) == str(record[name]) for name in names):
+                self._refused[place] = says or ", ".join(rules)
+                return
+
+    @property
+    def stored(self) -> list[QuarantinedRow]:
+        """Rows that are in the table."""
+        return [row for place, row in enumerate(self._rows) if place not in self._refused]
+
+    @property
+    def refusals(self) -> list[tuple[QuarantinedRow, str]]:
+        """Rows that are not, with the reason."""
+        return [(self._rows[place], says) for place, says in sorted(self._refused.items())]
+
+    def finish(self, request: LoadRequest) -> LoadRequest:
+        """See `Reception`."""
+        rows = self.stored
+        return replace(request, counts=RowCounts(read=len(rows)), replays=tuple(row.id for row in rows))
 
 
 __all__ = ["ReplayResult", "replay"]

@@ -145,16 +145,16 @@ def rows_breaking(check: pa.Check, checked: Any, rule: Rule, where: str) -> Mask
     return np.full(len(checked), not bool(outcome))
 
 
-def samples_of(frame: pd.DataFrame, rule: Rule, mask: Mask, positions: "pd.Series[Any] | None") -> tuple[Sample, ...]:
+def samples_of(frame: pd.DataFrame, rule: Rule, mask: Mask, positions: "pd.Series[Any] | None", rows_before: int) -> tuple[Sample, ...]:
     return tuple(
-        Sample(position=_position(positions, int(place)), value=_values(frame, rule, int(place)))
+        Sample(position=_position(positions, int(place), rows_before), value=_values(frame, rule, int(place)))
         for place in np.flatnonzero(mask)[:SAMPLE_ROWS]
     )
 
 
-def _position(positions: "pd.Series[Any] | None", place: int) -> str:
+def _position(positions: "pd.Series[Any] | None", place: int, rows_before: int) -> str:
     known = positions is not None and bool(positions.notna().iat[place])
-    return str(positions.iat[place]) if positions is not None and known else f"row {place + 1}"
+    return str(positions.iat[place]) if positions is not None and known else f"row {rows_before + place + 1}"
 
 
 def _values(frame: pd.DataFrame, rule: Rule, place: int) -> str:
@@ -170,9 +170,11 @@ class RejectedRows(Sequence[RejectedRow]):
         bad: Which of them are rejected.
         rules: Rules that reject.
         masks: Which rows break each of them.
+        rows_before: Rows of earlier batches.
     """
 
-    def __init__(self, frame: pd.DataFrame, bad: Mask, rules: Sequence[Rule], masks: Mapping[str, Mask]) -> None:
+    def __init__(self, frame: pd.DataFrame, bad: Mask, rules: Sequence[Rule], masks: Mapping[str, Mask], rows_before: int = 0) -> None:
+        self._rows_before = rows_before
         self._frame = frame
         self._places = np.flatnonzero(bad)
         self._rules = rules
@@ -207,7 +209,7 @@ class RejectedRows(Sequence[RejectedRow]):
         names = [str(name) for name in self._frame.columns if name != SOURCE_POSITION]
         records = self._frame[names].iloc[places].astype(object).itertuples(index=False, name=None)
         for place, values in zip(map(int, places), records, strict=True):
-            yield _position(positions, place), dict(zip(names, values, strict=True))
+            yield _position(positions, place, self._rows_before), dict(zip(names, values, strict=True))
 
     def also(self, place: int, rule: str, message: str) -> RejectedRow:
         """A row that keeps the contract and was refused by something else, by its place in the frame."""

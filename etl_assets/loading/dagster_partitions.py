@@ -5,6 +5,7 @@ Windows that follow each other become one, so that a run over a month is one con
 Not here: the condition in SQL (`conditions.py`).
 """
 
+import datetime
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
@@ -60,15 +61,20 @@ def _parts(definition: dg.MultiPartitionsDefinition, key: str) -> Mapping[str, s
 def _slices(definition: dg.PartitionsDefinition, keys: Sequence[str], expression: str, where: str) -> list[Slice]:
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return [Slice(expression=expression, values=tuple(map(str, keys)))]
-    windows = sorted((definition.time_window_for_partition_key(key) for key in keys), key=lambda window: window.start)
+    # In UTC: two times of one zone are equal to Python even where a clock change lies between them.
+    windows = sorted((definition.time_window_for_partition_key(key) for key in keys), key=lambda window: _instant(window.start))
     spans = [(windows[0].start, windows[0].end)]
     for window in windows[1:]:
         start, end = spans[-1]
-        if window.start == end:
+        if _instant(window.start) == _instant(end):
             spans[-1] = (start, window.end)
         else:
             spans.append((window.start, window.end))
     return [Slice(expression=expression, start=start, end=end) for start, end in spans]
+
+
+def _instant(moment: datetime.datetime) -> datetime.datetime:
+    return moment.astimezone(datetime.UTC)
 
 
 __all__ = ["name_of", "partition_of"]

@@ -121,17 +121,9 @@ def _replace_partition(
     """Delete the rows of the partition and put those of the load in their place."""
     target, where = request.target, request.identity.asset
     assert request.partition is not None
-    inside = condition(request.partition, lambda expression: session.type_of(cursor, target, expression, where), where)
-    try:
-        with savepoint(cursor):
-            cursor.execute(sql.SQL("DELETE FROM {} WHERE {}").format(ddl.name_of(target), inside))
-            deleted = int(cursor.rowcount)
-    except psycopg2.DataError as error:
-        said = (error.diag.message_primary or str(error)).splitlines()[0]
-        raise DatabaseRefusedError(
-            where, f"the partition {request.partition.key!r} is no value of {', '.join(request.partition.expressions)} ({said}).",
-            "correct partition_expr, or the partitions.",
-        ) from error  # fmt: skip
+    inside = condition(cursor, target, request.partition, where)
+    cursor.execute(sql.SQL("DELETE FROM {} WHERE {}").format(ddl.name_of(target), inside))
+    deleted = cursor.rowcount
     applied = _add(cursor, request, spec, columns, rows, alone=alone)
     cursor.execute(sql.SQL("SELECT count(*) FROM {} WHERE {}").format(ddl.name_of(target), inside))
     (there,) = cursor.fetchone()

@@ -16,7 +16,7 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 
-from etl_assets.errors import ConfigurationError, EtlError, TransientError
+from etl_assets.errors import ConfigurationError, EtlError, SourceNotFoundError, TransientError
 from etl_assets.loading.dagster_partitions import name_of, partition_of
 from etl_assets.loading.given import as_frames
 from etl_assets.loading.options import WriteDisposition, WriteOptions
@@ -169,7 +169,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             options = WriteOptions.of({**theirs, **{k: v for k, v in own.items() if k == "partition_expr"}}, where)
             which: dict[str, Any] = {
                 "schema": target.schema,
-                "columns": own.get("columns"),
+                "columns": [picked] if isinstance(picked := own.get("columns"), str) else picked,
                 "partition": _input_partition(context, options, where),
                 "only_current": options.keeps_history and not own.get(HISTORY, False),
             }
@@ -179,13 +179,14 @@ class PostgresIOManager(dg.ConfigurableIOManager):
                 return self.postgres.read_table_arrow(target.table, **which)
             return self.postgres.read_table(target.table, **which)
         except EtlError as error:
-            raise failure(error, where) from error
+            raise failure(_without_table(error, self.postgres, target, upstream, where), where) from error
 
     def _batches(self, target: TableRef, upstream: dg.AssetKey, which: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
         try:
             yield from self.postgres.read_table_batches(target.table, **which)
         except EtlError as error:
-            raise failure(error, f"input {upstream.to_user_string()}") from error
+            where = f"input {upstream.to_user_string()}"
+            raise failure(_without_table(error, self.postgres, target, upstream, where), where) from error
 
     def store(self, delivery: Delivery, details: LoadDetails, rows: Rows) -> Stored:
         """Load rows in one transaction; the output of the asset then only tells of it.
@@ -247,6 +248,14 @@ def table_of(key: dg.AssetKey, metadata: Any) -> TableRef:
     return TableRef(schema=str(declared) if declared else (path[-2] if len(path) > 1 else "public"), table=path[-1])
 
 
+def _without_table(error: EtlError, postgres: PostgresResource, target: TableRef, upstream: dg.AssetKey, where: str) -> EtlError:
+    """The error, or what it means when the upstream asset has no table yet."""
+    if not isinstance(error, SourceNotFoundError | ConfigurationError) or postgres.has_table(target.table, schema=target.schema):
+        return error
+    name = upstream.to_user_string()
+    return SourceNotFoundError(where, f"there is no table {target} yet.", f"materialise {name} first.")
+
+
 def _delivery_of(context: dg.OutputContext) -> Delivery:
     key = context.asset_key if context.has_asset_key else dg.AssetKey([context.step_key.replace(".", "_"), context.name])
     partitioned = context.has_asset_partitions
@@ -257,7 +266,8 @@ def _delivery_of(context: dg.OutputContext) -> Delivery:
         # Dagster tells an IO manager the run only; `etl_asset` knows the one it tries again.
         root_run_id=context.run_id,
         partition_keys=tuple(context.asset_partition_keys) if partitioned else (),
-        partitions=context.asset_partitions_def if partitioned else None,
+        # Also of a run that was started for no partition, which must not be taken for one of the whole table.
+        partitions=context.asset_spec.partitions_def if context.has_asset_key else None,
     )
 
 
@@ -281,6 +291,11 @@ def _input_partition(context: dg.InputContext, options: WriteOptions, where: str
 def _request(delivery: Delivery, details: LoadDetails, *, refused: bool = False) -> LoadRequest:
     """What is asked of the writer for an asset; of a load that was refused the partition is only told."""
     options = WriteOptions() if refused and not _is_usable(delivery) else delivery.options
+    if options.disposition is WriteDisposition.REPLACE_PARTITION and not delivery.partition_keys and not refused:
+        raise ConfigurationError(
+            delivery.where, "a partition is to be replaced, and the run was started for none.",
+            "choose a partition, or, for an asset without partitions, another write_mode.",
+        )  # fmt: skip
     name = name_of(delivery.partition_keys) if delivery.partition_keys else None
     return LoadRequest(
         target=table_of(delivery.key, delivery.metadata),
@@ -289,6 +304,7 @@ def _request(delivery: Delivery, details: LoadDetails, *, refused: bool = False)
             asset=delivery.where,
             run_id=delivery.run_id,
             partition=name,
+            partition_keys=tuple(delivery.partition_keys),
             orchestrator=delivery.orchestrator,
         ),
         spec=details.spec,

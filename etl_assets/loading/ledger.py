@@ -125,6 +125,7 @@ def record(
         "status": status,
         "asset": identity.asset,
         "partition": identity.partition,
+        "partition_keys": list(identity.partition_keys) or None,
         "run_id": identity.run_id,
         "orchestrator": identity.orchestrator,
         "target_table": str(request.target),

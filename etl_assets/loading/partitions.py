@@ -4,17 +4,20 @@ Not here: the condition they are in SQL (`conditions.py`), how Dagster counts pa
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from etl_assets.errors import ConfigurationError
+from etl_assets.frames import arrow_to_series
 
 _MIDNIGHT = datetime.time()
+_READERS: dict[str, Callable[[str], Any]] = {"string": str, "integer": int, "date": datetime.date.fromisoformat, "empty": str}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +56,15 @@ class Partition:
     alternatives: tuple[tuple[Slice, ...], ...]
 
     @staticmethod
-    def of(values: Mapping[str, Any]) -> "Partition":
-        """The rows whose columns or expressions have the given value, or one of several, each."""
-        slices = tuple(Slice(expression=name, values=_texts(given)) for name, given in values.items())
+    def of(values: Mapping[str, Any], *, where: str = "partition") -> "Partition":
+        """The rows whose columns or expressions have the given value, or one of several, each.
+
+        Raises:
+            ConfigurationError: Nothing is named, or a value is None.
+        """
+        if not values or any(one is None for given in values.values() for one in _listed(given)):
+            raise ConfigurationError(where, f"{dict(values)!r} names no partition.", 'write {"day": "2013-01-01"}.')
+        slices = tuple(Slice(expression=name, values=tuple(map(str, _listed(given)))) for name, given in values.items())
         return Partition(key="|".join(",".join(one.values) for one in slices), alternatives=(slices,))
 
     @property
@@ -64,9 +73,8 @@ class Partition:
         return tuple(dict.fromkeys(one.expression for alternative in self.alternatives for one in alternative))
 
 
-def _texts(given: Any) -> tuple[str, ...]:
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    return tuple(map(str, given)) if several else (str(given),)
+def _listed(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
 
 
 def outside(partition: Partition, frame: pd.DataFrame) -> npt.NDArray[np.bool_] | None:
@@ -87,12 +95,17 @@ def outside(partition: Partition, frame: pd.DataFrame) -> npt.NDArray[np.bool_] 
 
 
 def _inside(one: Slice, values: "pd.Series[Any]") -> npt.NDArray[np.bool_] | None:
-    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if isinstance(values.dtype, pd.ArrowDtype):
+        values = arrow_to_series(pa.chunked_array([pa.array(values)]))
+    kind = "integer" if pd.api.types.is_integer_dtype(values.dtype) else pd.api.types.infer_dtype(values, skipna=True)
     if one.start is None or one.end is None:
-        if kind not in ("string", "integer", "date", "empty") and not pd.api.types.is_integer_dtype(values.dtype):
-            return None
-        texts = values.map(str, na_action="ignore").astype(object)
-        return np.asarray(texts.isin(one.values), dtype=bool)
+        read = _READERS.get(kind)
+        try:
+            wanted = None if read is None else [read(text) for text in one.values]
+        except ValueError:
+            wanted = None
+        # Other types, and other ways of writing a value, are the server's to read.
+        return None if wanted is None else np.asarray(values.isin(wanted), dtype=bool)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         found = (values >= pd.Timestamp(one.start)) & (values < pd.Timestamp(one.end))
     elif getattr(values.dtype, "kind", "O") == "M":

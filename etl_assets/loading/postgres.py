@@ -19,7 +19,7 @@ from psycopg2 import sql
 from pydantic import Field
 from sqlalchemy.engine import Connection, Engine
 
-from etl_assets.errors import EtlError
+from etl_assets.errors import ConfigurationError, EtlError
 from etl_assets.loading import session
 from etl_assets.loading.given import Frames, as_frames
 from etl_assets.loading.ledger import read_watermarks
@@ -96,20 +96,27 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         """
         asset = f"{schema}/{table}"
         given = options or WriteOptions(disposition=read_disposition(disposition, asset), primary_key=tuple(primary_key))
+        replaced = partition if isinstance(partition, Partition) or partition is None else Partition.of(partition, where=asset)
+        if (replaced is not None) != (given.disposition is WriteDisposition.REPLACE_PARTITION):
+            raise ConfigurationError(
+                asset, f"the disposition is {given.disposition.value}, and {'a' if replaced else 'no'} partition is named.",
+                'say disposition="replace_partition" together with partition={"day": "2013-01-01"}.',
+            )  # fmt: skip
         first, frames = as_frames(rows, asset)
         kept = KeptRefusals(frames, most=most_quarantined, where=asset)
         request = LoadRequest(
             target=TableRef(schema=schema, table=table),
             identity=LoadIdentity(
-                load_id=load_id or uuid.uuid4(), asset=asset, partition=partition.key if isinstance(partition, Partition) else None
+                load_id=load_id or uuid.uuid4(),
+                asset=asset,
+                partition=replaced.key if replaced else None,
+                partition_keys=(replaced.key,) if replaced else (),
             ),
             spec=dataclasses.replace(spec_of_frame(first, where=asset), primary_key=given.primary_key),
             write=given,
-            partition=partition if isinstance(partition, Partition) or partition is None else Partition.of(partition),
+            partition=replaced,
             watermarks=tuple(Watermark(source=source, value=value) for source, value in (watermarks or {}).items()),
         )
-        if request.partition is not None:
-            request = dataclasses.replace(request, identity=dataclasses.replace(request.identity, partition=request.partition.key))
         return self.write(Rows(kept.frames, reception=kept) if most_quarantined else Rows(frames), request)
 
     def write(self, rows: Rows | pd.DataFrame, request: LoadRequest) -> LoadResult:

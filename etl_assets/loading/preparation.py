@@ -81,6 +81,7 @@ def prepare(cursor: Any, table: TableRef, spec: TableSpec, options: WriteOptions
     swap = ReplaceStrategy.SWAP if replaces else None
     if existing is None:
         return Preparation(builds=wanted, strategy=swap)
+    wanted = shape.without_guesses(existing, wanted)
     allowed = options.on_schema_change
     anew = allowed is SchemaChange.REPLACE
     if not replaces and not (anew and not _takes(existing, wanted, table)):

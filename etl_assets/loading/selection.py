@@ -44,7 +44,7 @@ class Selection:
             wanted = None if state is None else [name for name in state.by_name if name not in (VALID_FROM, VALID_TO)]
         conditions: list[sql.Composable] = []
         if self.partition is not None:
-            conditions.append(condition(self.partition, lambda expression: session.type_of(cursor, table, expression, where), where))
+            conditions.append(condition(cursor, table, self.partition, where))
         if self.only_current:
             conditions.append(sql.SQL("{} IS NULL").format(sql.Identifier(VALID_TO)))
         query = sql.SQL("SELECT {} FROM {}{}").format(

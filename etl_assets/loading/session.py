@@ -12,10 +12,9 @@ import sqlalchemy as sa
 from psycopg2 import sql
 from sqlalchemy.engine import Connection, Engine
 
-from etl_assets.errors import ConfigurationError, TransientError
+from etl_assets.errors import TransientError
 from etl_assets.loading import sql as statements
 from etl_assets.loading.ddl import name_of
-from etl_assets.loading.refusals import savepoint
 from etl_assets.loading.table import ColumnSpec, TableRef, TableState
 from etl_assets.postgres.connection import explain_error
 
@@ -100,25 +99,6 @@ def _made_here(cursor: Any, oid: int) -> bool:
     return bool(cursor.fetchone()[0])
 
 
-def type_of(cursor: Any, table: TableRef, expression: str, where: str) -> str:
-    """The type of an expression over the columns of a table, as `format_type` prints it.
-
-    Raises:
-        ConfigurationError: PostgreSQL does not understand the expression.
-    """
-    try:
-        with savepoint(cursor):
-            cursor.execute(sql.SQL("SELECT ({}) FROM {} LIMIT 0").format(sql.SQL(expression), name_of(table)))
-            (column,) = cursor.description
-            cursor.execute("SELECT format_type(%s, NULL)", (column.type_code,))
-            return str(cursor.fetchone()[0])
-    except (psycopg2.ProgrammingError, psycopg2.DataError) as error:
-        said = (error.diag.message_primary or str(error)).splitlines()[0]
-        raise ConfigurationError(
-            where, f"the partition expression {expression!r} cannot be used ({said}).", "correct partition_expr."
-        ) from error
-
-
 def what_would_be_lost(cursor: Any, table: TableRef) -> list[str]:
     """Why the table cannot be dropped and made anew; empty when it can."""
     cursor.execute(statements.WHAT_WOULD_BE_LOST, {"table": quoted(cursor, table)})
@@ -133,4 +113,4 @@ def ensure_schema(cursor: Any, schema: str) -> None:
         cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
 
 
-__all__ = ["composed", "cursor", "ensure_schema", "lock", "quoted", "state", "transaction", "type_of", "what_would_be_lost"]
+__all__ = ["composed", "cursor", "ensure_schema", "lock", "quoted", "state", "transaction", "what_would_be_lost"]

@@ -86,6 +86,16 @@ def difference(existing: TableState, spec: TableSpec) -> str:
     return ", ".join(changes)
 
 
+def without_guesses(existing: TableState, spec: TableSpec) -> TableSpec:
+    """The shape of the rows, with the table's types for columns whose own is not known."""
+    there = existing.by_name
+    columns = tuple(
+        dataclasses.replace(column, type=there[column.name].type) if column.is_guess and column.name in there else column
+        for column in spec.columns
+    )
+    return dataclasses.replace(spec, columns=columns)
+
+
 def kept(existing: TableState, spec: TableSpec) -> TableSpec:
     """The shape of the rows without narrowing the table: wider types and columns that only the table has stay."""
     there = existing.by_name
@@ -221,4 +231,4 @@ def _check(existing: TableState, check: CheckSpec, spec: TableSpec, table: Table
     )
 
 
-__all__ = ["Change", "changes", "difference", "holds", "kept", "told"]
+__all__ = ["Change", "changes", "difference", "holds", "kept", "told", "without_guesses"]

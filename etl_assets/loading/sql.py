@@ -13,6 +13,7 @@ BOOKKEEPING: Final = (
         status text NOT NULL CHECK (status IN ('succeeded', 'failed')),
         asset text NOT NULL,
         partition text,
+        partition_keys text[],
         run_id text,
         orchestrator text NOT NULL,
         target_table text NOT NULL,
@@ -132,15 +133,19 @@ OPEN_ROWS: Final = f"""{_QUARANTINED_ROW} JOIN etl.loads l ON l.load_id = q.load
        AND NOT EXISTS (
            SELECT FROM etl.loads later
             WHERE later.asset = q.asset AND later.status = 'succeeded' AND later.recorded_at > l.recorded_at
-              AND (later.disposition = 'replace'
-                   OR later.disposition = 'replace_partition' AND later.partition IS NOT DISTINCT FROM q.partition))
+              AND later.disposition = 'replace')
+       AND NOT coalesce(l.partition_keys <@ (
+           SELECT array_agg(key) FROM etl.loads later, unnest(later.partition_keys) key
+            WHERE later.asset = q.asset AND later.status = 'succeeded' AND later.disposition = 'replace_partition'
+              AND later.recorded_at > l.recorded_at), false)
      ORDER BY q.asset, q.id
 """
 
 # Rows that the newest load of each asset refused, where that load failed.
 REFUSED_ROWS: Final = f"""{_QUARANTINED_ROW} JOIN etl.loads l ON l.load_id = q.load_id AND l.status = 'failed'
      WHERE (%(asset)s::text IS NULL OR q.asset = %(asset)s)
-       AND NOT EXISTS (SELECT FROM etl.loads later WHERE later.asset = q.asset AND later.recorded_at > l.recorded_at)
+       AND NOT EXISTS (SELECT FROM etl.loads later WHERE later.asset = q.asset AND later.partition IS NOT DISTINCT FROM l.partition
+                          AND later.recorded_at > l.recorded_at)
      ORDER BY q.asset, q.id
 """
 

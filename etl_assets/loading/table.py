@@ -43,6 +43,7 @@ class ColumnSpec:
         nullable: Whether NULL is allowed.
         comment: What it means, shown by `\\d+`.
         default: SQL expression that fills it where a row does not have it; None for none.
+        is_guess: No value told the type, so that of a table that is there comes first.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ColumnSpec:
     nullable: bool = True
     comment: str | None = None
     default: str | None = None
+    is_guess: bool = False
 
 
 Operator = Literal["=", "<>", ">", ">=", "<", "<=", "in", "not in", "min length", "max length", "starts with", "ends with"]
@@ -155,6 +157,7 @@ class LoadIdentity:
         asset: Asset key, such as "clean/flights".
         run_id: Run of the orchestrator; None outside one.
         partition: Partition key; None when the asset has none.
+        partition_keys: Each partition of the load, where `partition` is a range of them.
         orchestrator: "dagster", "airflow" or "python".
     """
 
@@ -162,6 +165,7 @@ class LoadIdentity:
     asset: str
     run_id: str | None = None
     partition: str | None = None
+    partition_keys: tuple[str, ...] = ()
     orchestrator: str = "python"
 
 

@@ -93,7 +93,12 @@ def spec_of_frame(frame: pd.DataFrame, *, where: str) -> TableSpec:
     Raises:
         UnstorableValueError: A column holds values of several kinds, or a kind without a PostgreSQL type.
     """
-    return TableSpec(columns=tuple(ColumnSpec(name=str(name), type=_type_of(frame[name], where)) for name in frame.columns))
+    return TableSpec(columns=tuple(_column_of(frame[name], where) for name in frame.columns))
+
+
+def _column_of(values: "pd.Series[Any]", where: str) -> ColumnSpec:
+    guessed = from_pandas_dtype(values.dtype) is None and not values.notna().any()
+    return ColumnSpec(name=str(values.name), type=_type_of(values, where), is_guess=guessed)
 
 
 def _type_of(values: "pd.Series[Any]", where: str) -> str:
