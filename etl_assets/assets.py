@@ -324,7 +324,10 @@ def _check_names(contract: Contract, rows: RowPolicy, *, reads_sources: bool) ->
 def _with_write_mode(options: Mapping[str, Any], write: WriteDisposition | str) -> dict[str, Any]:
     """The options with `write` among the metadata, where everything else about writing is."""
     metadata = dict(options.get("metadata") or {})
-    return {**options, "metadata": {**metadata, "write_mode": getattr(write, "value", write)}}
+    said, given = getattr(metadata.get("write_mode"), "value", metadata.get("write_mode")), getattr(write, "value", write)
+    if said not in (None, given):
+        raise ConfigurationError("etl_asset", f"write is {given!r}, and metadata write_mode {said!r}.", "say one of them.")
+    return {**options, "metadata": {**metadata, "write_mode": given}}
 
 
 def _model_of(annotation: Any) -> type[pa.DataFrameModel] | None:

@@ -6,9 +6,11 @@ of one frame with all rows, but for checks of a whole column at once, which see 
 Not here: the transaction (`loading/`), when rows are refused (`gate.py`), Dagster (`materialisation.py`).
 """
 
+import bisect
 import json
+import math
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -57,6 +59,32 @@ class RejectedSpool(Collection[RejectedRow]):
         return any(row == other for other in self)
 
 
+class PositionSpool:
+    """Where each valid row stood in its source, on disk from a certain size on."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
+        # Rows before each batch, and where its positions begin.
+        self._batches: list[tuple[int, int]] = []
+        self._count = 0
+
+    def close(self) -> None:
+        """Remove them."""
+        self._file.close()
+
+    def add(self, positions: Sequence[str]) -> None:
+        """Those of the next batch."""
+        self._file.seek(0, 2)
+        self._batches.append((self._count, self._file.tell()))
+        self._file.write(json.dumps(list(positions)).encode() + b"\n")
+        self._count += len(positions)
+
+    def __getitem__(self, row: int) -> str:
+        before, start = self._batches[bisect.bisect_right(self._batches, (row, math.inf)) - 1]
+        self._file.seek(start)
+        return str(json.loads(self._file.readline())[row - before])
+
+
 class BatchesOfAsset:
     """The batches of one materialisation, and what came of them so far.
 
@@ -86,11 +114,13 @@ class BatchesOfAsset:
         self._guarded = guarded
         self._where = where
         self.rejected = RejectedSpool()
+        self._positions = PositionSpool()
         self._reset()
 
     def close(self) -> None:
-        """Remove the rejected rows from the disk."""
+        """Remove what is kept on disk."""
         self.rejected.close()
+        self._positions.close()
 
     def _reset(self) -> None:
         self.account = self._new_account()
@@ -102,6 +132,8 @@ class BatchesOfAsset:
         self._valid = 0
         self._refused: list[RejectedRow] = []
         self._current: Split | None = None
+        self._positions.close()
+        self._positions = PositionSpool()
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """Valid rows, batch by batch; an empty frame of the contract's types when there is none."""
@@ -129,6 +161,7 @@ class BatchesOfAsset:
     def _split(self, frame: pd.DataFrame) -> pd.DataFrame:
         split = self._contract.split(frame, where=self._where, lookup=self._lookup, unique=False, rows_before=self._returned)
         self._current = split
+        self._positions.add(split.positions)
         self.rejected.extend(split.rejected)
         self._returned += len(frame)
         self._valid += len(split.valid)
@@ -155,10 +188,10 @@ class BatchesOfAsset:
         assert self._current is not None
         self._refused.append(self._current.refused(label, rule, says))
 
-    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, row: int | None) -> None:
         """Count a row that only all batches together, or the table, showed to be wrong; its record is as it was converted."""
         plain = {column: value for column, value in record.items() if column != SOURCE_POSITION}
-        position = record.get(SOURCE_POSITION)
+        position = record.get(SOURCE_POSITION) if row is None else self._positions[row]
         if says is not None:
             self._refused.append(RejectedRow(position=position, record=json.dumps(plain), rules=rules, message=says))
             return
@@ -180,4 +213,4 @@ class BatchesOfAsset:
         return parted.without(tuple(self._refused))
 
 
-__all__ = ["BatchesOfAsset", "RejectedSpool"]
+__all__ = ["BatchesOfAsset", "PositionSpool", "RejectedSpool"]

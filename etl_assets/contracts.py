@@ -63,6 +63,11 @@ class Split:
         """Place of each valid row in the frame."""
         return np.flatnonzero(self.kept)
 
+    @property
+    def positions(self) -> list[str]:
+        """Where each valid row stood in its source."""
+        return self.rejected.positions_of(self.places)
+
     def refused(self, row: int, rule: str, message: str) -> RejectedRow:
         """A valid row, by its place among them, that could not be stored: as it was before conversion."""
         return self.rejected.also(int(self.places[row]), rule, message)

@@ -21,7 +21,7 @@ from etl_assets.accounting import Account, open_account
 from etl_assets.batches import BatchesOfAsset
 from etl_assets.contracts import Contract, Split
 from etl_assets.declarations import Reference, fresh_name
-from etl_assets.errors import ConfigurationError, ContractViolationError, EtlError, SourceNotFoundError
+from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError, SourceNotFoundError
 from etl_assets.gate import (
     ROW_COUNT,
     SOURCE_READABLE,
@@ -132,9 +132,13 @@ class _FrameReception:
         """See `Reception`."""
         self._refused.append(self._split.refused(label, rule, says))
 
-    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, row: int | None) -> None:
         """See `Reception`."""
-        self._refused.append(RejectedRow(position=None, record=json.dumps(record), rules=rules, message=says or ", ".join(rules)))
+        said = says or ", ".join(rules)
+        if row is not None:
+            self._refused.append(self._split.refused(row, ", ".join(rules), said))
+            return
+        self._refused.append(RejectedRow(position=None, record=json.dumps(record), rules=rules, message=said))
 
     def finish(self, request: LoadRequest) -> LoadRequest:
         """See `Reception`."""
@@ -162,6 +166,8 @@ class _Run:
         self.resources = contextlib.ExitStack()
         # The writer records what fails while it loads.
         self.is_recorded = False
+        # Of a Dagster output that the function returned around its frame.
+        self._output_metadata: dict[str, Any] = {}
 
     @property
     def nothing(self) -> LoadDetails:
@@ -177,7 +183,7 @@ class _Run:
         partitioned = context.has_partition_key or context.has_partition_key_range
         return Delivery(
             key=self.asset.key,
-            metadata={**self.asset.metadata, **added},
+            metadata={**self.asset.metadata, **added, **self._output_metadata},
             run_id=context.run.run_id,
             root_run_id=context.run.root_run_id or context.run.run_id,
             partition_keys=tuple(context.partition_keys) if partitioned and definition is not None else (),
@@ -206,6 +212,9 @@ class _Run:
         started = time.perf_counter()
         with open_account(self._committed) as account:
             frame = self._call(arguments)
+        if isinstance(frame, dg.Output):
+            self._output_metadata = dict(frame.metadata)
+            frame = frame.value
         if not isinstance(frame, pd.DataFrame):
             raise ContractViolationError(
                 self.where, f"the function returned a {type(frame).__name__}, not a DataFrame.", "return a pandas DataFrame."
@@ -243,13 +252,14 @@ class _Run:
         if refused is not None:
             raise refused
         yield _columns_unchanged(stored)
-        metadata |= {**describe(account), **describe_rejected(self.where, verdict.rejected)}
+        metadata |= {**self._output_metadata, **describe(account), **describe_rejected(self.where, verdict.rejected)}
         yield dg.Output(split.valid if stored is None else stored, metadata=metadata)
 
     def _store(self, io_manager: PostgresIOManager, details: LoadDetails, rows: Rows) -> tuple[Stored | None, _RefusedError | None]:
         """Load, and what came of it, or why the gate refused it in the end."""
+        request = io_manager.request(self.delivery, details)
         try:
-            return io_manager.store(self.delivery, details, rows), None
+            return io_manager.store(request, rows), None
         except _RefusedError as error:
             return None, error
         except EtlError:
@@ -279,6 +289,11 @@ class _Run:
             judged[:] = [verdict]
             if verdict.refusal is not None:
                 raise _RefusedError(verdict.refusal, self._details(verdict, account))
+            if self.delivery.options != request.write:
+                raise ContractDefinitionError(
+                    self.where, "the output of an asset that yields batches says how it is written, and its load has begun by then.",
+                    "say it in the metadata of the definition.",
+                )  # fmt: skip
             return replace(
                 request, counts=verdict.counts, rejected=verdict.rejected, watermarks=account.watermarks, only_new=account.only_new
             )
@@ -290,16 +305,34 @@ class _Run:
         except ContractViolationError as error:
             yield _columns_differ(error)
             raise
+        if stored is not None and stored.result.found_committed:
+            yield from self._judged_before(io_manager, stored)
+            yield dg.Output(stored)
+            return
         yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
         parted = batches.parted
         yield from self._check_results(parted, batches.account, batches.newest, before, refused=refused is not None)
-        if judged:
-            yield accounted(judged[0].counts, parted.valid)
+        yield accounted(judged[0].counts, parted.valid)
         if refused is not None:
             raise refused
         yield _columns_unchanged(stored)
-        rejected = judged[0].rejected if judged else ()
-        yield dg.Output(stored, metadata={**describe(batches.account), **describe_rejected(self.where, rejected)})
+        yield dg.Output(stored, metadata={**describe(batches.account), **describe_rejected(self.where, judged[0].rejected)})
+
+    def _judged_before(self, io_manager: PostgresIOManager, stored: Stored) -> Iterator[dg.AssetCheckResult]:
+        """The checks of batches that an earlier attempt had judged and loaded: what it put into the quarantine tells."""
+        broken = io_manager.postgres.broken_rules(stored.request.identity.load_id)
+        counts = stored.result.counts or RowCounts(read=stored.result.rows_loaded)
+        said = "An earlier attempt of this run had judged and loaded these rows; its answer was lost."
+        for name in (COLUMNS_MATCH, *self.asset.checks):
+            failed = broken.get(name, 0)
+            yield dg.AssetCheckResult(
+                check_name=name,
+                passed=not failed,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=said,
+                metadata={"failed_rows": failed},
+            )
+        yield accounted(counts, stored.result.rows_loaded)
 
     def _details(self, verdict: Verdict, account: Account) -> LoadDetails:
         return LoadDetails(

@@ -13,7 +13,6 @@ import pandas as pd
 
 from etl_assets.assets import defined_asset
 from etl_assets.contracts import Split
-from etl_assets.frames import json_value
 from etl_assets.loading.options import MergeStrategy, WriteDisposition, WriteOptions
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.loading.quarantine import QuarantinedRow, frame_of, open_rows
@@ -114,14 +113,10 @@ class _Reception:
         """See `Reception`."""
         self._refused[label] = says
 
-    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, row: int | None) -> None:
         """See `Reception`."""
-        names = list(self._valid.columns)
-        for place, values in enumerate(self._valid.astype(object).itertuples(index=False, name=None)):
-            found = {name: json_value(value) for name, value in zip(names, values, strict=True)}
-            if place not in self._refused and all(str(found[name]) == str(record[name]) for name in names):
-                self._refused[place] = says or ", ".join(rules)
-                return
+        assert row is not None
+        self._refused[row] = says or ", ".join(rules)
 
     @property
     def stored(self) -> list[QuarantinedRow]:

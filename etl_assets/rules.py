@@ -211,6 +211,13 @@ class RejectedRows(Sequence[RejectedRow]):
         for place, values in zip(map(int, places), records, strict=True):
             yield _position(positions, place, self._rows_before), dict(zip(names, values, strict=True))
 
+    def positions_of(self, places: npt.NDArray[np.int_]) -> list[str]:
+        """Where rows stood, by their places in the frame."""
+        positions = self._frame.get(SOURCE_POSITION)
+        if positions is None:
+            return [f"row {number}" for number in (places + self._rows_before + 1).tolist()]
+        return [_position(positions, place, self._rows_before) for place in places.tolist()]
+
     def also(self, place: int, rule: str, message: str) -> RejectedRow:
         """A row that keeps the contract and was refused by something else, by its place in the frame."""
         ((position, record),) = self._records(np.array([place]))

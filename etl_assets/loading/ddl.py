@@ -14,12 +14,13 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+import numpy as np
 from psycopg2 import sql
 
 from etl_assets.loading.table import CheckSpec, ColumnSpec, TableRef, TableSpec
 
 MADE_BY: Final = "etl_assets"
-_LONGEST_NAME = 63
+LONGEST_NAME: Final = 63
 _SUFFIXES = {
     "=": "eq", "<>": "ne", ">": "gt", ">=": "ge", "<": "lt", "<=": "le", "in": "in", "not in": "not_in", "min length": "min_length",
     "max length": "max_length", "starts with": "starts_with", "ends with": "ends_with",
@@ -49,33 +50,49 @@ def column_definition(column: ColumnSpec) -> sql.Composed:
 
 
 def add_keys(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
-    """Primary key and unique constraints, named by PostgreSQL."""
+    """Primary key and unique constraints, named as PostgreSQL names them."""
     keys = [("PRIMARY KEY", spec.primary_key)] if spec.primary_key else []
     keys += [("UNIQUE", columns) for columns in spec.unique]
-    return [sql.SQL("ALTER TABLE {} ADD {} ({})").format(name_of(table), sql.SQL(kind), names(columns)) for kind, columns in keys]
+    return [
+        sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} ({})").format(name_of(table), sql.Identifier(name), sql.SQL(kind), names(columns))
+        for (kind, columns), name in zip(keys, key_names(table, spec), strict=True)
+    ]
+
+
+def key_names(table: TableRef, spec: TableSpec) -> list[str]:
+    """Names of the primary key, where there is one, and of the unique constraints."""
+    primary = [f"{table.table}_pkey"] if spec.primary_key else []
+    return [shortened(name) for name in [*primary, *(f"{table.table}_{'_'.join(columns)}_key" for columns in spec.unique)]]
 
 
 # -- checks ---------------------------------------------------------------------------------------------------------------
 
 
-def add_checks(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
-    """CHECK constraints with their comments."""
+def add_checks(table: TableRef, spec: TableSpec, *, named_for: TableRef) -> list[sql.Composed]:
+    """CHECK constraints with their comments, named for the table that this one becomes."""
     types = {column.name: column.type for column in spec.columns}
     taken: set[str] = set()
-    return [statement for check in spec.checks for statement in add_check(table, check, types[check.column], taken=taken, validated=True)]
+    return [
+        statement
+        for check in spec.checks
+        for statement in add_check(table, check, types[check.column], named_for=named_for, taken=taken, validated=True)
+    ]
 
 
-def add_check(table: TableRef, check: CheckSpec, type_name: str, *, taken: set[str], validated: bool) -> list[sql.Composed]:
+def add_check(
+    table: TableRef, check: CheckSpec, type_name: str, *, named_for: TableRef, taken: set[str], validated: bool
+) -> list[sql.Composed]:
     """One CHECK constraint and its comment.
 
     Args:
         table: The table.
+        named_for: The table whose name it bears.
         check: What it asks.
         type_name: PostgreSQL type of its column.
         taken: Names that other constraints have; its own is added.
         validated: Ask it of the rows that are there too.
     """
-    plain = f"{table.table}_{check.column}_{_SUFFIXES[check.operator]}_check"
+    plain = f"{named_for.table}_{check.column}_{_SUFFIXES[check.operator]}_check"
     names_ = itertools.chain([plain], (f"{plain}{number}" for number in itertools.count(1)))
     chosen = next(one for one in map(shortened, names_) if one not in taken)
     taken.add(chosen)
@@ -100,9 +117,7 @@ def says(check: CheckSpec) -> str:
 
 def _expression(check: CheckSpec, type_name: str) -> sql.Composed:
     column = sql.Identifier(check.column)
-    # A real is compared with the real nearest to the number, as pandas does; a double with its double.
-    cast = sql.SQL(f"::{type_name}" if type_name in ("real", "double precision") else "")
-    operands = [sql.SQL("{}{}").format(sql.Literal(_plain(operand)), cast) for operand in check.operands]
+    operands = [_operand(operand, type_name) for operand in check.operands]
     listed = sql.SQL(", ").join(operands)
     if check.operator in ("in", "not in"):
         asked = sql.SQL("{} {} ({})").format(column, sql.SQL(check.operator.upper()), listed)
@@ -122,6 +137,16 @@ def _expression(check: CheckSpec, type_name: str) -> sql.Composed:
     return sql.Composed([asked])
 
 
+def _operand(value: Any, type_name: str) -> sql.Composable:
+    """A literal that is compared as pandas compares: a real with the real nearest to a plain number, with a double of numpy as a double."""
+    if type_name == "real" and not isinstance(value, np.float64):
+        nearest = np.float32(value)
+        return sql.SQL("{}::real").format(sql.Literal(Decimal(str(nearest)) if np.isfinite(nearest) else float(nearest)))
+    if type_name in ("real", "double precision"):
+        return sql.SQL("{}::double precision").format(sql.Literal(_plain(value)))
+    return sql.Literal(_plain(value))
+
+
 def _plain(value: Any) -> Any:
     """The value in a type that psycopg2 writes; numpy's numbers are none."""
     if isinstance(value, bool | str | Decimal | datetime.date) or not isinstance(value, numbers.Number):
@@ -139,7 +164,7 @@ def add_indexes(table: TableRef, spec: TableSpec) -> list[sql.Composed]:
 
 def add_index(table: TableRef, columns: Sequence[str], *, only: sql.Composable | None = None) -> list[sql.Composed]:
     """One index and its comment; over the rows of a condition their values are unique."""
-    name = shortened(f"{table.table}_{'_'.join(columns)}_{'idx' if only is None else 'now'}")
+    name = index_name(table, columns, only=only is not None)
     kind, condition = ("INDEX", sql.SQL("")) if only is None else ("UNIQUE INDEX", sql.SQL(" WHERE {}").format(only))
     return [
         sql.SQL("CREATE {} {} ON {} ({}){}").format(sql.SQL(kind), sql.Identifier(name), name_of(table), names(columns), condition),
@@ -147,12 +172,17 @@ def add_index(table: TableRef, columns: Sequence[str], *, only: sql.Composable |
     ]
 
 
+def index_name(table: TableRef, columns: Sequence[str], *, only: bool = False) -> str:
+    """Name of an index that this project makes: table, columns, and whether it is over some rows only."""
+    return shortened(f"{table.table}_{'_'.join(columns)}_{'now' if only else 'idx'}")
+
+
 def shortened(name: str) -> str:
     """A name that PostgreSQL keeps whole: a longer one ends in a hash of all of it."""
-    if len(name.encode()) <= _LONGEST_NAME:
+    if len(name.encode()) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return name.encode()[: _LONGEST_NAME - 9].decode(errors="ignore") + f"_{digest}"
+    return name.encode()[: LONGEST_NAME - 9].decode(errors="ignore") + f"_{digest}"
 
 
 # -- comments and grants --------------------------------------------------------------------------------------------------
@@ -182,6 +212,6 @@ def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bo
 
 
 __all__ = [
-    "MADE_BY", "add_check", "add_checks", "add_comments", "add_index", "add_indexes", "add_keys",
-    "column_definition", "comment_on_column", "create_table", "drop_check", "grant", "name_of", "names", "says", "shortened",
+    "LONGEST_NAME", "MADE_BY", "add_check", "add_checks", "add_comments", "add_index", "add_indexes", "add_keys", "column_definition",
+    "comment_on_column", "create_table", "drop_check", "grant", "index_name", "key_names", "name_of", "names", "says", "shortened",
 ]  # fmt: skip

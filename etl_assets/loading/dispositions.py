@@ -20,10 +20,11 @@ from etl_assets.loading.conditions import condition
 from etl_assets.loading.options import MergeStrategy, WriteDisposition
 from etl_assets.loading.preparation import Preparation, finishing, making, prepare
 from etl_assets.loading.refusals import Refusal, in_parts, refusal_of, savepoint
-from etl_assets.loading.rows import Rows, read_record
+from etl_assets.loading.rows import ROW, Rows, read_record
 from etl_assets.loading.table import Applied, ColumnSpec, LoadRequest, TableRef, TableSpec
 
 logger = logging.getLogger(__name__)
+
 
 _INDEXES = "SELECT relname::text FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indrelid = %s::regclass"
 
@@ -61,7 +62,7 @@ def _build(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prepa
     assert prepared.builds is not None
     table = TableRef(schema=target.schema, table=f"_etl_{secrets.token_hex(8)}") if prepared.replaces else target
     late = request.write.disposition is WriteDisposition.REPLACE
-    _execute(cursor, making(table, prepared.builds, request.write, late=late))
+    _execute(cursor, making(table, prepared.builds, request.write, named_for=target, late=late))
     columns = _columns(cursor, table, spec)
     applied = _BRING[request.write.disposition](cursor, dataclasses.replace(request, target=table), spec, columns, rows, alone=True)
     if late:
@@ -71,13 +72,23 @@ def _build(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prepa
         _copy_grants(cursor, target, table)
         cursor.execute(session.composed("DROP TABLE {}", target))
         cursor.execute(session.composed("ALTER TABLE {} RENAME TO {name}", table, name=target.table))
-        _rename_what_belongs(cursor, target, table.table)
+        _rename_what_belongs(cursor, target, table, prepared.builds)
     return dataclasses.replace(applied, made=True)
 
 
 def _change(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prepared: Preparation) -> Applied:
     """Rows into the table that is there."""
-    _execute(cursor, prepared.changes)
+    try:
+        _execute(cursor, prepared.changes)
+    except psycopg2.errors.FeatureNotSupported as error:
+        # What stands in the way is in the detail: a view, a rule, a generated column.
+        said = (
+            f"{error.diag.message_primary}: {error.diag.message_detail}" if error.diag.message_detail else str(error.diag.message_primary)
+        )
+        raise DatabaseRefusedError(
+            request.identity.asset, f"the table cannot take the rows ({prepared.says}): {said}.",
+            "drop what it names and make it again afterwards, or alter the table yourself.",
+        ) from error  # fmt: skip
     deleted = 0
     if prepared.deletes:
         cursor.execute(session.composed("DELETE FROM {}", request.target))
@@ -152,8 +163,37 @@ def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, columns: Sequence
     changed, refused = _bring_staged(
         cursor, staging, lambda source: merging.bringing(request.target, source, columns, key, strategy), rows, where
     )
+    if strategy is MergeStrategy.DELETE_INSERT:
+        _refuse_lost(changed, count - refused, where)
+    elif _has_dropping_trigger(cursor, request.target):
+        _refuse_lost(_of_these_keys(cursor, request.target, staging, key), count - refused, where)
     kept = changed if strategy is MergeStrategy.INSERT_ONLY else count - refused
     return Applied(rows=kept, changed=changed + removed, strategy=strategy)
+
+
+def _refuse_lost(there: int, delivered: int, where: str) -> None:
+    """Refuse a load whose rows a trigger of the table dropped without a word."""
+    if there < delivered:
+        raise DatabaseRefusedError(
+            where,
+            f"{delivered} rows were brought in, and {there} of them are in the table.",
+            "look for a trigger on the table that drops rows.",
+        )
+
+
+def _has_dropping_trigger(cursor: Any, table: TableRef) -> bool:
+    """Whether row triggers run before a row is written: they may return NULL."""
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = %s::regclass AND tgtype & 3 = 3 AND NOT tgisinternal)",
+        (session.quoted(cursor, table),),
+    )
+    return bool(cursor.fetchone()[0])
+
+
+def _of_these_keys(cursor: Any, table: TableRef, staging: sql.Identifier, key: Sequence[str]) -> int:
+    """Rows of a staging table whose key is in the table."""
+    cursor.execute(merging.count_of_keys(table, staging, key))
+    return int(cursor.fetchone()[0])
 
 
 _BRING: dict[WriteDisposition, Callable[..., Applied]] = {
@@ -179,9 +219,11 @@ def _stage(cursor: Any, request: LoadRequest, columns: Sequence[ColumnSpec], row
     cursor.execute("SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0", (table.as_string(cursor),))
     wanted = {column.name for column in columns}
     others = [sql.SQL("DROP COLUMN {}").format(sql.Identifier(column)) for (column,) in cursor.fetchall() if column not in wanted]
-    if others:
-        cursor.execute(sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join(others)))
-    count = rows.copy_into(cursor, table, columns, where=where, within=request.partition)
+    # Where a row stood, so that one which the table refuses later can be told.
+    numbered = [sql.SQL("ADD COLUMN {} bigint").format(sql.Identifier(ROW))] if rows.is_tolerant else []
+    if others or numbered:
+        cursor.execute(sql.SQL("ALTER TABLE {} {}").format(table, sql.SQL(", ").join([*others, *numbered])))
+    count = rows.copy_into(cursor, table, columns, where=where, within=request.partition, numbered=bool(numbered))
     return table, count - rows.settle(cursor, table, where=where)
 
 
@@ -203,39 +245,45 @@ def _bring_staged(
 
     if not rows.is_tolerant:
         return run(staging), 0
-    changed = refused = 0
-
-    def store_blocks(start: int, stop: int) -> int:
-        blocks = sql.SQL("(SELECT * FROM {} WHERE ctid >= '({},0)' AND ctid < '({},0)')")
-        return run(blocks.format(staging, sql.Literal(start), sql.Literal(stop)))
-
-    def store_rows_of(block: int, _: Refusal) -> None:
-        nonlocal changed, refused
-        cursor.execute(sql.SQL("SELECT ctid::text FROM {} WHERE ctid >= '({},0)' AND ctid < '({},0)' ORDER BY ctid").format(
-            staging, sql.Literal(block), sql.Literal(block + 1)))  # fmt: skip
-        places = [place for (place,) in cursor.fetchall()]
-
-        def store(start: int, stop: int) -> int:
-            return run(_rows_at(staging, places[start:stop]))
-
-        def refuse(place: int, found: Refusal) -> None:
-            nonlocal refused
-            refused += 1
-            cursor.execute(sql.SQL("SELECT to_jsonb(s)::text FROM {} AS s").format(_rows_at(staging, [places[place]])))
-            rows.take_out(read_record(cursor.fetchone()[0]), (found.rule,), found.says, where=where)
-
-        changed += in_parts(cursor, len(places), store, refuse, place_of=lambda *_: None)
-
     try:
         with savepoint(cursor):
             return run(staging), 0
     except psycopg2.DatabaseError as error:
         if refusal_of(error) is None:
             raise
-        cursor.execute("SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::int", (staging.as_string(cursor),))
-        (size,) = cursor.fetchone()
-        changed += in_parts(cursor, size, store_blocks, store_rows_of, place_of=lambda *_: None)
-    return changed, refused
+    refused: list[str] = []
+    in_bad_blocks: list[int] = []
+
+    def refuse(place: str, found: Refusal) -> None:
+        refused.append(place)
+        cursor.execute(sql.SQL("SELECT to_jsonb(s)::text FROM {} AS s").format(_rows_at(staging, [place])))
+        rows.take_out(read_record(cursor.fetchone()[0]), (found.rule,), found.says, where=where)
+
+    def store_rows_of(block: int, _: Refusal) -> None:
+        cursor.execute(sql.SQL("SELECT ctid::text FROM {} ORDER BY ctid").format(_blocks(staging, block, block + 1, "ctid")))
+        places = [place for (place,) in cursor.fetchall()]
+        in_bad_blocks.append(
+            in_parts(
+                cursor,
+                len(places),
+                lambda start, stop: run(_rows_at(staging, places[start:stop])),
+                lambda place, found: refuse(places[place], found),
+                place_of=lambda *_: None,
+            )
+        )
+
+    cursor.execute("SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::int", (staging.as_string(cursor),))
+    (size,) = cursor.fetchone()
+    in_good_blocks = in_parts(
+        cursor, int(size), lambda start, stop: run(_blocks(staging, start, stop)), store_rows_of, place_of=lambda *_: None
+    )
+    return in_good_blocks + sum(in_bad_blocks), len(refused)
+
+
+def _blocks(staging: sql.Identifier, start: int, stop: int, picked: str = "*") -> sql.Composed:
+    rows = sql.SQL("(SELECT {} FROM {} WHERE ctid >= '({},0)' AND ctid < '({},0)') AS part" if picked != "*" else
+                   "(SELECT {} FROM {} WHERE ctid >= '({},0)' AND ctid < '({},0)')")  # fmt: skip
+    return rows.format(sql.SQL(picked), staging, sql.Literal(start), sql.Literal(stop))
 
 
 def _rows_at(staging: sql.Identifier, places: Sequence[str]) -> sql.Composed:
@@ -266,7 +314,8 @@ def _refuse_unusable_keys(cursor: Any, table: sql.Composable, key: Sequence[str]
     values, rows = found
     shown = ", ".join(f"{name}={'NULL' if value is None else value[:80]}" for name, value in zip(key, values, strict=True))
     if None in values:
-        raise UnstorableValueError(where, f"a row has no primary key ({shown}).", "leave it out, or complete it, in the asset.")
+        what = "merge key" if may_repeat else "primary key"
+        raise UnstorableValueError(where, f"a row has no {what} ({shown}).", "leave it out, or complete it, in the asset.")
     raise UnstorableValueError(
         where, f"{rows} rows share the primary key {shown}, and the table keeps one.", "leave one of them in the asset."
     )
@@ -295,8 +344,16 @@ def _copy_grants(cursor: Any, source: TableRef, target: TableRef) -> None:
         cursor.execute(ddl.grant(target, privilege, grantee, grantable=grantable))
 
 
-def _rename_what_belongs(cursor: Any, table: TableRef, made_for: str) -> None:
+def _rename_what_belongs(cursor: Any, table: TableRef, made_as: TableRef, spec: TableSpec) -> None:
     """Constraints and indexes that are named after the table's first name get the names they would have had."""
+    made_for = made_as.table
+    for old, new in zip(ddl.key_names(made_as, spec), ddl.key_names(table, spec), strict=True):
+        cursor.execute(session.composed("ALTER TABLE {} RENAME CONSTRAINT {old} TO {new}", table, old=old, new=new))
+    for columns in spec.indexes:
+        names = {"old": ddl.index_name(made_as, columns), "new": ddl.index_name(table, columns)}
+        cursor.execute(
+            session.composed("ALTER INDEX {} RENAME TO {new}", TableRef(schema=table.schema, table=names["old"]), new=names["new"])
+        )
     cursor.execute("SELECT conname::text FROM pg_constraint WHERE conrelid = %s::regclass", (session.quoted(cursor, table),))
     for (name,) in cursor.fetchall():
         if name.startswith(made_for):

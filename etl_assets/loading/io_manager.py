@@ -1,7 +1,7 @@
 """PostgresIOManager: Dagster stores asset values as tables, and reads them back, through the writer. On Dagster's public API.
 
 The asset key `[schema, table]` names the table; metadata says the rest, under the names other IO managers use: see `options.py`. What the
-output says (`context.add_output_metadata({"write_mode": "append"})`) comes before what the definition says. Metadata of an input picks
+output says (`dg.Output(frame, metadata={"write_mode": "append"})`) comes before what the definition says. Metadata of an input picks
 `columns`, all versions of rows (`history`), or batches.
 
 Not here: how a load works (`writer.py`), what a contract means.
@@ -152,7 +152,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             delivery = _delivery_of(context)
             first, frames = as_frames(obj, asset)
             spec = replace(spec_of_frame(first, where=asset), primary_key=delivery.options.primary_key)
-            stored = self.store(delivery, LoadDetails(spec=spec), Rows(frames))
+            stored = self.store(self.request(delivery, LoadDetails(spec=spec)), Rows(frames))
         except EtlError as error:
             raise failure(error, asset) from error
         context.add_output_metadata(_metadata(stored.result, stored.request))
@@ -188,18 +188,28 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             where = f"input {upstream.to_user_string()}"
             raise failure(_without_table(error, self.postgres, target, upstream, where), where) from error
 
-    def store(self, delivery: Delivery, details: LoadDetails, rows: Rows) -> Stored:
-        """Load rows in one transaction; the output of the asset then only tells of it.
+    def request(self, delivery: Delivery, details: LoadDetails) -> LoadRequest:
+        """What is asked of the writer for an asset.
 
         Args:
             delivery: Asset, run and metadata.
             details: Shape, and what commits with the rows.
+
+        Raises:
+            ConfigurationError: The metadata contradicts itself, or the run has no partition.
+        """
+        return _request(delivery, details)
+
+    def store(self, request: LoadRequest, rows: Rows) -> Stored:
+        """Load rows in one transaction; the output of the asset then only tells of it.
+
+        Args:
+            request: What is asked for.
             rows: The rows; what their reception settles on in the end commits with them.
 
         Raises:
-            EtlError: As `writer.write`; the table is then as it was.
+            EtlError: As `writer.write`, which has recorded it; the table is then as it was.
         """
-        request = _request(delivery, details)
         result = self.postgres.write(rows, request)
         return Stored(request=rows.request or request, result=result)
 
@@ -345,7 +355,7 @@ def _row_count(result: LoadResult, request: LoadRequest) -> dict[str, int]:
 
 
 def _metadata(result: LoadResult, request: LoadRequest) -> dict[str, Any]:
-    counts = request.counts or RowCounts(read=result.rows_loaded)
+    counts = result.counts or request.counts or RowCounts(read=result.rows_loaded)
     primary_key = request.spec.primary_key if request.spec else ()
     return {
         **_row_count(result, request),

@@ -18,7 +18,8 @@ from etl_assets.errors import DatabaseRefusedError, EtlError
 from etl_assets.loading import session
 from etl_assets.loading import sql as statements
 from etl_assets.loading.copy import BATCH_ROWS, as_csv, copy_chunks
-from etl_assets.loading.table import Applied, LoadRequest, LoadResult, RejectedRow
+from etl_assets.loading.table import Applied, LoadRequest, LoadResult, RejectedRow, RowCounts
+from etl_assets.postgres import arrays
 from etl_assets.postgres.connection import redact_url
 from etl_assets.watermarks import UNKNOWN, Value, from_text, to_text
 
@@ -88,7 +89,8 @@ def ensure_bookkeeping(connection: Connection) -> None:
 
 def find_committed(cursor: Any, request: LoadRequest) -> LoadResult | None:
     cursor.execute(
-        "SELECT rows_loaded, rows_changed, seconds, recorded_at FROM etl.loads WHERE load_id = %s AND status = 'succeeded'",
+        "SELECT rows_loaded, rows_changed, seconds, recorded_at, rows_read, rows_quarantined, rows_dropped FROM etl.loads "
+        "WHERE load_id = %s AND status = 'succeeded'",
         (str(request.identity.load_id),),
     )
     row = cursor.fetchone()
@@ -105,6 +107,7 @@ def find_committed(cursor: Any, request: LoadRequest) -> LoadResult | None:
         columns=state.columns if state is not None else (),
         committed_at=row[3],
         found_committed=True,
+        counts=RowCounts(read=row[4], quarantined=row[5], dropped=row[6]),
     )
 
 
@@ -182,7 +185,7 @@ def _as_csv(request: LoadRequest, rejected: Iterable[RejectedRow]) -> Iterator[b
         columns += [
             [row.position for row in rows],
             [_storable_json(row.record) for row in rows],
-            ["{" + ",".join(row.rules) + "}" for row in rows],
+            [arrays.to_text(row.rules, "text", str) for row in rows],
             [row.message.replace("\0", "\\0") for row in rows],
         ]
         yield as_csv([pa.array(column, pa.large_string()) for column in columns])

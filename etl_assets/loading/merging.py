@@ -125,6 +125,13 @@ def _differs(names: Sequence[str]) -> sql.Composed:
     return sql.SQL("ROW({})::record *<> ROW({})::record").format(ddl.names(names, "t"), ddl.names(names, "s"))
 
 
+def count_of_keys(table: TableRef, staging: sql.Composable, key: Sequence[str]) -> sql.Composed:
+    """The query for how many rows of a staging table have their key in the table."""
+    return sql.SQL("SELECT count(*) FROM {} AS s WHERE EXISTS (SELECT FROM {} AS t WHERE {})").format(
+        staging, ddl.name_of(table), _same_key(key)
+    )
+
+
 def unusable_key(staging: sql.Composable, key: Sequence[str], *, may_repeat: bool) -> sql.Composed:
     """The query for one key that several rows of a staging table share, or that has a NULL: its values as text, and the rows."""
     columns = [sql.Identifier(name) for name in key]
@@ -138,4 +145,7 @@ def unusable_key(staging: sql.Composable, key: Sequence[str], *, may_repeat: boo
     )
 
 
-__all__ = ["VALID_FROM", "VALID_TO", "bringing", "index_of_versions", "insert", "removing", "table_of_history", "unusable_key"]
+__all__ = [
+    "VALID_FROM", "VALID_TO", "bringing", "count_of_keys", "index_of_versions", "insert", "removing", "table_of_history",
+    "unusable_key",
+]  # fmt: skip

@@ -123,10 +123,11 @@ class WriteOptions:
             primary_key=_names(given.get("primary_key", ()), "primary_key", where),
             partition_expr=_expressions(given.get("partition_expr"), where),
         )
-        options._refuse_contradictions(where, partitioned=partitioned)
+        options.refuse_contradictions(where, partitioned=partitioned)
         return options
 
-    def _refuse_contradictions(self, where: str, *, partitioned: bool) -> None:
+    def refuse_contradictions(self, where: str, *, partitioned: bool = False) -> None:
+        """Raise ConfigurationError where one option has no meaning beside another."""
         if self.disposition is WriteDisposition.REPLACE and partitioned:
             raise ConfigurationError(
                 where, 'write_mode "replace" replaces the whole table, and each partition would drop the others.',
@@ -164,9 +165,9 @@ def _choice(kind: type[_Choice], given: Any, name: str, where: str) -> _Choice:
 
 
 def _names(given: Any, name: str, where: str) -> tuple[str, ...]:
-    if isinstance(given, str):
+    if isinstance(given, str) and given:
         return (given,)
-    if isinstance(given, Sequence) and all(isinstance(one, str) for one in given):
+    if not isinstance(given, str) and isinstance(given, Sequence) and all(isinstance(one, str) and one for one in given):
         return tuple(given)
     raise ConfigurationError(where, f"{name} is a list of columns; given: {given!r}.", 'write ["id"].')
 

@@ -28,7 +28,7 @@ from etl_assets.loading.partitions import Partition
 from etl_assets.loading.preparation import Plan, planned, prepare
 from etl_assets.loading.rows import KeptRefusals, Rows
 from etl_assets.loading.selection import Selection
-from etl_assets.loading.sql import LAST_LOAD
+from etl_assets.loading.sql import BROKEN_RULES, LAST_LOAD
 from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, TableRef, TableSpec
 from etl_assets.loading.writer import Patience, record_failure, spec_of_frame, write
 from etl_assets.postgres.connection import explain_error, make_engine, normalise_url
@@ -96,6 +96,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         """
         asset = f"{schema}/{table}"
         given = options or WriteOptions(disposition=read_disposition(disposition, asset), primary_key=tuple(primary_key))
+        given.refuse_contradictions(asset)
         replaced = partition if isinstance(partition, Partition) or partition is None else Partition.of(partition, where=asset)
         if (replaced is not None) != (given.disposition is WriteDisposition.REPLACE_PARTITION):
             raise ConfigurationError(
@@ -157,6 +158,10 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
             return None
         found = self.read_rows(LAST_LOAD, {"asset": asset, "partition": partition})
         return int(found[0][0]) if found else None
+
+    def broken_rules(self, load_id: uuid.UUID) -> dict[str, int]:
+        """Rows that a load put into the quarantine, by the rule they break. Errors as `read_query`."""
+        return {str(rule): int(rows) for rule, rows in self.read_rows(BROKEN_RULES, {"load_id": str(load_id)})}
 
     def reject(self, request: LoadRequest, error: EtlError) -> None:
         """Record a load that a contract's gate refused, with its rejected rows; the table is not touched."""

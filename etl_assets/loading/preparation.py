@@ -75,6 +75,7 @@ def prepare(cursor: Any, table: TableRef, spec: TableSpec, options: WriteOptions
     Raises:
         DatabaseRefusedError: The table cannot take the rows; the message says why.
     """
+    _refuse_names(table, spec, options, where)
     wanted = stored_spec(spec, options)
     existing = session.state(cursor, table)
     replaces = options.disposition is WriteDisposition.REPLACE
@@ -82,6 +83,11 @@ def prepare(cursor: Any, table: TableRef, spec: TableSpec, options: WriteOptions
     if existing is None:
         return Preparation(builds=wanted, strategy=swap)
     wanted = shape.without_guesses(existing, wanted)
+    if options.keeps_history and merging.VALID_FROM not in existing.by_name:
+        raise DatabaseRefusedError(
+            where, f"the table {table} keeps no versions of its rows: it has no column {merging.VALID_FROM}.",
+            "rename or drop it; the next load makes one that does.",
+        )  # fmt: skip
     allowed = options.on_schema_change
     anew = allowed is SchemaChange.REPLACE
     if not replaces and not (anew and not _takes(existing, wanted, table)):
@@ -95,6 +101,19 @@ def prepare(cursor: Any, table: TableRef, spec: TableSpec, options: WriteOptions
         shape.changes(existing, wanted, table, allowed, where=where)
         wanted = shape.kept(existing, wanted)
     return Preparation(builds=wanted, replaces=True, says=shape.difference(existing, wanted), strategy=swap)
+
+
+def _refuse_names(table: TableRef, spec: TableSpec, options: WriteOptions, where: str) -> None:
+    for name in (table.schema, table.table, *spec.names):
+        if len(name.encode()) > ddl.LONGEST_NAME:
+            raise DatabaseRefusedError(
+                where, f"the name {name!r} has {len(name.encode())} bytes, and PostgreSQL keeps {ddl.LONGEST_NAME}: it would be cut.",
+                "give a shorter one.",
+            )  # fmt: skip
+    if options.keeps_history and {merging.VALID_FROM, merging.VALID_TO} & set(spec.names):
+        raise DatabaseRefusedError(
+            where, f"the rows have a column {merging.VALID_FROM} or {merging.VALID_TO}, which scd2 adds itself.", "rename it."
+        )
 
 
 def _takes(existing: TableState, spec: TableSpec, table: TableRef) -> bool:
@@ -133,18 +152,19 @@ def _statements(changes: Sequence[shape.Change]) -> tuple[sql.Composed, ...]:
     return tuple(statement for change in changes for statement in change.statements)
 
 
-def making(table: TableRef, spec: TableSpec, options: WriteOptions, *, late: bool) -> list[sql.Composed]:
+def making(table: TableRef, spec: TableSpec, options: WriteOptions, *, named_for: TableRef, late: bool) -> list[sql.Composed]:
     """What makes a table before its rows come.
 
     Args:
         table: Its name.
+        named_for: The table that it becomes.
         spec: Its shape.
         options: How rows are written.
         late: Leave keys and indexes to `finishing`: over finished rows they are built faster. Rows that meet others by their key need
             them first.
     """
     # Checks come first either way, so that a row they refuse is told from the others.
-    made = [ddl.create_table(table, spec.columns), *ddl.add_checks(table, spec)]
+    made = [ddl.create_table(table, spec.columns), *ddl.add_checks(table, spec, named_for=named_for)]
     return made if late else [*made, *ddl.add_keys(table, spec), *finishing(table, spec, options)]
 
 
@@ -158,7 +178,7 @@ def planned(table: TableRef, prepared: Preparation, options: WriteOptions) -> li
     """Every statement on the table that a load would run, in order, with COPY left out."""
     if prepared.builds is None:
         return [*prepared.changes, *([sql.SQL("DELETE FROM {}").format(ddl.name_of(table))] if prepared.deletes else [])]
-    return making(table, prepared.builds, options, late=False)
+    return making(table, prepared.builds, options, named_for=table, late=False)
 
 
 __all__ = ["Plan", "Preparation", "finishing", "making", "planned", "prepare", "stored_spec"]

@@ -20,6 +20,8 @@ MOST_REFUSED: Final = 10_000
 """With more bad rows it is no matter of rows: the load fails with the last of their errors."""
 IN_PARTITION: Final = "in_partition"
 STORABLE: Final = "storable"
+# The name of a table that is built beside its own, or of a staging table.
+_BESIDE = re.compile(r'(relation|table) "_etl_[0-9a-f]{16}"')
 _LINE = re.compile(r"COPY [^\n]*?, line (\d+)")
 _COLUMN = re.compile(r"COPY [^\n]*?, line \d+, column ([^:\n]+)")
 # Not about rows: a stream that broke off, numbers of the server's own settings.
@@ -62,7 +64,8 @@ def refusal_of(error: BaseException) -> Refusal | None:
         rule = said.constraint_name
     else:
         rule = _named(column)
-    return Refusal(rule=rule, says=f"{said.message_primary} (SQLSTATE {state})", place=int(line[1]) - 1 if line else None)
+    says = _BESIDE.sub("the table", str(said.message_primary))
+    return Refusal(rule=rule, says=f"{says} (SQLSTATE {state})", place=int(line[1]) - 1 if line else None)
 
 
 def _named(column: str | None) -> str:

@@ -23,6 +23,10 @@ from etl_assets.loading.partitions import Partition, outside
 from etl_assets.loading.refusals import IN_PARTITION, MOST_REFUSED, Refusal, in_parts, refusal_of
 from etl_assets.loading.table import ColumnSpec, LoadRequest, RejectedRow, RowCounts, UniqueRule
 
+ROW = "_etl_row"
+"""Column of staging tables: rows of all frames before this one."""
+_ROW_COLUMN = ColumnSpec(name=ROW, type="bigint")
+
 
 class Reception(Protocol):
     """Whoever asked for a load and answers for its rows."""
@@ -30,8 +34,15 @@ class Reception(Protocol):
     def refused(self, label: int, rule: str, says: str) -> None:
         """A row of the frame that is being copied, by its label, was not stored."""
 
-    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
-        """A row that was copied already was taken out again; its record is as it was stored."""
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, row: int | None) -> None:
+        """A row that was copied already was taken out again.
+
+        Args:
+            record: As it was stored.
+            rules: What it breaks.
+            says: The same in words; None where the rules say it.
+            row: Rows of all frames before it; None when unknown.
+        """
 
     def finish(self, request: LoadRequest) -> LoadRequest:
         """Called inside the transaction once all rows are in the table: the request to commit with. Raises to undo everything."""
@@ -66,21 +77,39 @@ class Rows:
         return self._reception is not None
 
     def copy_into(
-        self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], *, where: str, within: Partition | None = None
+        self,
+        cursor: Any,
+        table: sql.Composable,
+        columns: Sequence[ColumnSpec],
+        *,
+        where: str,
+        within: Partition | None = None,
+        numbered: bool = False,
     ) -> int:
         """Append all rows to a table; how many.
+
+        Args:
+            cursor: Inside the load's transaction.
+            table: Where to.
+            columns: Its columns.
+            where: The asset, for errors.
+            within: Take out rows of other partitions.
+            numbered: The table has the column ROW as well, which says where a row stood.
 
         Raises:
             UnstorableValueError: A row cannot be stored, or lies outside of its partition, and nobody answers for it.
         """
         self.refused = 0
         names = [column.name for column in columns]
-        copied = 0
+        copied = before = 0
         for given in self._frames():
             frame = in_columns(given, names, what="the rows have", where=where)
+            if numbered:
+                frame = frame.assign(**{ROW: np.arange(before, before + len(frame), dtype="int64")})
+                before += len(frame)
             if within is not None:
                 frame = self._inside(frame, within, where)
-            copied += self._copy(cursor, table, columns, frame, where)
+            copied += self._copy(cursor, table, [*columns, _ROW_COLUMN] if numbered else columns, frame, where)
         return copied
 
     def _copy(self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> int:
@@ -127,10 +156,11 @@ class Rows:
 
     def take_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, *, where: str) -> None:
         """A row that was copied already was taken out of its table."""
+        row = record.pop(ROW, None)
         if says is not None:
             self._count(", ".join(rules), says, where)
         assert self._reception is not None
-        self._reception.taken_out(record, rules, says)
+        self._reception.taken_out(record, rules, says, row)
 
     def _count(self, rule: str, says: str, where: str, *, row: int | None = None) -> None:
         self.refused += 1
@@ -186,13 +216,16 @@ class KeptRefusals:
 
     def refused(self, label: int, rule: str, says: str) -> None:
         """See `Reception`."""
-        values = self._current.iloc[label]
-        record = {str(name): json_value(value) for name, value in values.items()}
+        # Column by column: a row across columns would make one type of all of them.
+        record = {str(name): json_value(self._current[name].iat[label]) for name in self._current.columns}
         self._keep(f"row {self._rows - len(self._current) + label + 1}", record, (rule,), says)
 
-    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None) -> None:
+    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, row: int | None) -> None:
         """See `Reception`."""
-        self._keep(None, record, rules, says or "; ".join(rules))
+        before = self._rows - len(self._current)
+        if row is not None and row >= before:
+            record = {str(name): json_value(self._current[name].iat[row - before]) for name in self._current.columns}
+        self._keep(None if row is None else f"row {row + 1}", record, rules, says or "; ".join(rules))
 
     def _keep(self, position: str | None, record: dict[str, Any], rules: tuple[str, ...], says: str) -> None:
         self._kept.append(RejectedRow(position=position, record=json.dumps(record, ensure_ascii=False), rules=rules, message=says))
@@ -250,4 +283,4 @@ def _breaks(rule: UniqueRule) -> sql.Composed:
     return sql.SQL("({} AND {})").format(present, sql.SQL(repeated).format(key=key))
 
 
-__all__ = ["KeptRefusals", "Reception", "Rows", "in_columns", "read_record"]
+__all__ = ["ROW", "KeptRefusals", "Reception", "Rows", "in_columns", "read_record"]

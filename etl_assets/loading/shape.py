@@ -17,6 +17,7 @@ from etl_assets.errors import DatabaseRefusedError
 from etl_assets.loading import ddl
 from etl_assets.loading.options import SchemaChange
 from etl_assets.loading.table import CheckSpec, ColumnSpec, TableRef, TableSpec, TableState
+from etl_assets.postgres.types import arrow_type
 
 _WHOLE = {"smallint": 5, "integer": 10, "bigint": 19}
 _DIGITS = re.compile(r"numeric(?:\((\d+),(-?\d+)\))?")
@@ -61,6 +62,10 @@ def holds(wide: str, narrow: str) -> bool:
 
 def _is_number(type_name: str) -> bool:
     return type_name in (*_WHOLE, "real", "double precision") or _DIGITS.fullmatch(type_name) is not None
+
+
+def _is_read_from_text(type_name: str) -> bool:
+    return type_name in ("uuid", "json", "jsonb", "interval") or arrow_type(type_name) is None
 
 
 def _numeric_holds(wide: re.Match[str], narrow: str) -> bool:
@@ -193,6 +198,8 @@ def _impossible(existing: TableState, spec: TableSpec) -> list[str]:
         and not holds(column.type, there.type)
         # Numbers are looked at one by one: what the column does not hold exactly is refused with its row.
         and not (_is_number(there.type) and _is_number(column.type))
+        # Text of a frame is read by the type that the table has, where that is read from text.
+        and not (spec.is_inferred and column.type == "text" and _is_read_from_text(there.type))
     ]
     given = set(spec.names)
     found += [
@@ -227,7 +234,7 @@ def _check(existing: TableState, check: CheckSpec, spec: TableSpec, table: Table
     return Change(
         kind="rule",
         says=f"+check {ddl.says(check)}",
-        statements=tuple(ddl.add_check(table, check, type_name, taken=taken, validated=False)),
+        statements=tuple(ddl.add_check(table, check, type_name, named_for=table, taken=taken, validated=False)),
     )
 
 

@@ -149,6 +149,10 @@ REFUSED_ROWS: Final = f"""{_QUARANTINED_ROW} JOIN etl.loads l ON l.load_id = q.l
      ORDER BY q.asset, q.id
 """
 
+BROKEN_RULES: Final = """
+    SELECT rule, count(*) FROM etl.quarantine, unnest(rules) rule WHERE load_id = %(load_id)s::uuid GROUP BY rule
+"""
+
 ROW_BY_ID: Final = f"{_QUARANTINED_ROW} WHERE q.id = %(number)s"
 
 MARK_REPLAYED: Final = "UPDATE etl.quarantine SET replayed_by = %(load)s WHERE id = ANY(%(ids)s) AND replayed_by IS NULL"
@@ -179,6 +183,6 @@ KEEP_WATERMARKS: Final = """
 
 
 __all__ = [
-    "BOOKKEEPING", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "LAST_LOAD", "LOADS", "MADE_HERE", "MARK_REPLAYED", "OPEN_ROWS",
-    "REFUSED_ROWS", "ROW_BY_ID", "STATE_OF_TABLE", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST",
+    "BOOKKEEPING", "BROKEN_RULES", "COPY_QUARANTINE", "GRANTS_OF_TABLE", "KEEP_WATERMARKS", "LAST_LOAD", "LOADS", "MADE_HERE",
+    "MARK_REPLAYED", "OPEN_ROWS", "REFUSED_ROWS", "ROW_BY_ID", "STATE_OF_TABLE", "WATERMARKS_OF_ASSET", "WHAT_WOULD_BE_LOST",
 ]  # fmt: skip

@@ -83,6 +83,7 @@ class TableSpec:
         checks: Rules that the table itself keeps.
         indexes: Columns of each index beside those of the keys.
         comment: What the table holds.
+        is_inferred: The types are those of a frame's dtypes, and no contract asks for them.
     """
 
     columns: tuple[ColumnSpec, ...]
@@ -91,6 +92,7 @@ class TableSpec:
     checks: tuple[CheckSpec, ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
     comment: str | None = None
+    is_inferred: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -264,6 +266,7 @@ class LoadResult:
         columns: Columns of the table as stored.
         committed_at: When the transaction committed, by the server's clock.
         found_committed: True when an earlier attempt had committed and only its answer was lost.
+        counts: Of that attempt, from the ledger; None otherwise.
     """
 
     target: TableRef
@@ -276,6 +279,7 @@ class LoadResult:
     columns: tuple[ColumnSpec, ...]
     committed_at: datetime.datetime
     found_committed: bool = False
+    counts: RowCounts | None = None
 
 
 __all__ = [

@@ -93,7 +93,7 @@ def spec_of_frame(frame: pd.DataFrame, *, where: str) -> TableSpec:
     Raises:
         UnstorableValueError: A column holds values of several kinds, or a kind without a PostgreSQL type.
     """
-    return TableSpec(columns=tuple(_column_of(frame[name], where) for name in frame.columns))
+    return TableSpec(columns=tuple(_column_of(frame[name], where) for name in frame.columns), is_inferred=True)
 
 
 def _column_of(values: "pd.Series[Any]", where: str) -> ColumnSpec:

@@ -29,6 +29,7 @@ _TRANSIENT_CLASSES = ("08", "53", "57P")
 # Conflicts, time limits of locks and statements, and of transactions that wait for their client.
 _TRANSIENT_STATES = {"40001", "40P01", "55P03", "57014", "25P03", "25P04"}
 _READ_ONLY = "25006"  # a source is opened so and stays so; a target may be a standby during a switch-over
+_RAISED = "P0001"  # by a trigger, about a row
 _NEVER_RETRIED = {"53100", "53200"}  # disk full, out of memory: repeating makes it worse
 _SECRET_OPTION = re.compile("pass|pwd|secret|token|odbc_connect", re.IGNORECASE)
 # How values are printed must not depend on settings of the database or the role.
@@ -130,7 +131,7 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
         return SourceFormatError(
             where, f"the query cannot be answered: {said} (SQLSTATE {state}).", "correct the query, or leave such rows out."
         )
-    if state[:2] in {"22", "23"}:
+    if state[:2] in {"22", "23"} or (state == _RAISED and role == "target"):
         return UnstorableValueError(where, f"{said} (SQLSTATE {state}).", "correct the rows or the contract; the table was left as it was.")
     next_step = {
         "42501": "grant the missing privilege to the user of the URL.",
