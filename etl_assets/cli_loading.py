@@ -50,7 +50,8 @@ def loads(asset: str | None, failed: bool, most: int) -> None:
 
     found = list_loads(warehouse(), asset, failed=failed, most=most)
     if not found:
-        click.echo("No load failed." if failed else "Nothing was loaded yet.")
+        of = f" of {asset}" if asset else ""
+        click.echo(f"No load{of} failed." if failed else f"There is no load{of} yet.")
     for one in found:
         of = f"{one.asset} [{one.partition}]" if one.partition else one.asset
         how = f"{one.disposition}/{one.strategy}" if one.strategy else one.disposition

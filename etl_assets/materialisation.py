@@ -37,7 +37,7 @@ from etl_assets.gate import (
 )
 from etl_assets.loading.dagster_partitions import name_of
 from etl_assets.loading.io_manager import Delivery, LoadDetails, PostgresIOManager, Stored, TableBatches, failure, table_of
-from etl_assets.loading.rows import Rows
+from etl_assets.loading.rows import NotStoredError, Rows
 from etl_assets.loading.table import LoadRequest, RejectedRow, RowCounts
 from etl_assets.metadata import check_result, describe, describe_rejected
 from etl_assets.watermarks import Value
@@ -85,7 +85,7 @@ class RunnableAsset:
         return str(self.key.to_user_string())
 
 
-class _RefusedError(Exception):
+class _RefusedError(NotStoredError):
     """The gate refused the rows; carries what is to be kept of them."""
 
     def __init__(self, error: EtlError, details: LoadDetails) -> None:

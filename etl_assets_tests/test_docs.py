@@ -1,6 +1,7 @@
 """The pages of the docs are true: their snippets run against real sources."""
 
 import gzip
+import json
 import os
 import re
 import sqlite3
@@ -164,6 +165,47 @@ def test_contracts_page() -> None:
     assert [row.rules for row in split.rejected] == [("order_id_type",)]
     assert [sensor.name for sensor in names["defs"].sensors] == ["check_failures"]
     assert dg.AssetKey(["clean", "customers"]) in names["orders"].asset_deps[names["orders"].key]
+
+
+def test_loading_page(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's assets keep versions and partitions, and its plain load appends."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    names = run("loading.md")
+    defs = names["defs"]
+    for day in ("2026-01-01", "2026-01-02", "2026-01-01"):
+        assert dg.materialize([names["orders"]], partition_key=day, resources=defs.resources).success
+    assert dg.materialize([names["customers"]], resources=defs.resources).success
+    postgres = names["postgres"]
+    assert postgres.read_query(
+        "SELECT day::text AS day, count(*)::int AS n FROM shop.orders GROUP BY 1 ORDER BY 1"
+    ).to_numpy().tolist() == [
+        ["2026-01-01", 2],
+        ["2026-01-02", 2],
+    ]
+    assert sorted(postgres.read_table("customers", schema="shop").columns) == ["city", "id", "valid_from", "valid_to"]
+    assert names["result"].rows_loaded == 2
+
+
+def test_guarantees_page() -> None:
+    """The figures of the page are those of the report, and the report holds what the page promises."""
+    report = json.loads((DOCS / "reports" / "faults.json").read_text())
+    page = (DOCS / "guarantees.md").read_text()
+    for figure in (
+        f"{report['injected']} faults of {len(report['kinds'])} kinds, {report['landed']} of them landed",
+        f"{report['rows']:,} rows",
+        f"{report['lost']} rows lost, {report['duplicated']} duplicated",
+        f"{report['half_visible']} half-visible in {report['looks']:,} looks",
+        f"{report['healed_seconds_max']:.1f} s",
+        f"{report['mutant']['duplicated']:,} rows twice",
+    ):
+        assert figure in page, figure
+    assert report["injected"] >= 500
+    assert len(report["kinds"]) >= 15
+    assert report["rows"] >= 5_000_000
+    assert report["landed"] >= 0.99 * report["injected"]
+    assert (report["lost"], report["duplicated"], report["half_visible"], report["not_healed"]) == (0, 0, 0, 0)
+    assert report["healed_seconds_max"] <= 60
+    assert report["mutant_failed"] is True
 
 
 def test_quarantine_page(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ Not here: transactions (`writer.py`), which types columns have (`postgres/types.
 import decimal
 import functools
 import io
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +20,14 @@ import pgpq
 import pgpq.encoders
 import pgpq.schema
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from psycopg2 import sql
 
 from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
 from etl_assets.loading.exact import exact
 from etl_assets.loading.table import ColumnSpec
+from etl_assets.loading.texts import as_json, longest, refuse_long, text_writer
 from etl_assets.postgres import arrays as arrays_
 from etl_assets.postgres.types import arrow_type
 
@@ -137,13 +138,25 @@ def _csv(columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> Iter
             type_ = arrow_type(column.type)
             if column.type.endswith("[]"):
                 element = column.type.removesuffix("[]")
-                write = functools.partial(arrays_.to_text, element=element, write=_as_text)
+                write = functools.partial(arrays_.to_text, element=element, write=text_writer(element))
                 arrays.append(_each(part[column.name], column, pa.large_string(), write, where))
             elif type_ is None or column.type in ("interval", "bytea", "uuid"):
-                arrays.append(_each(part[column.name], column, pa.large_string(), _as_text, where))
+                arrays.append(_each(_plain_values(part[column.name]), column, pa.large_string(), text_writer(column.type), where))
             else:
-                arrays.append(_array(part[column.name], column, type_, where))
+                arrays.append(_without_nul(_array(part[column.name], column, type_, where), part[column.name], column, where))
         yield as_csv(arrays)
+
+
+def _without_nul(array: pa.Array, values: "pd.Series[Any]", column: ColumnSpec, where: str) -> pa.Array:
+    """Of a line of CSV PostgreSQL does not say in which column it met a NUL."""
+    if pa.types.is_large_string(array.type) and pc.any(pc.match_substring(array, "\0")).as_py():
+        raise _first_unstorable(values, column, _refuse_nul, ValueError("it holds a NUL"), where)
+    return array
+
+
+def _refuse_nul(value: Any) -> None:
+    if "\0" in str(value):
+        raise ValueError("it holds a NUL")
 
 
 def as_csv(arrays: Sequence[pa.Array]) -> bytes:
@@ -156,10 +169,8 @@ def as_csv(arrays: Sequence[pa.Array]) -> bytes:
 
 def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, where: str) -> pa.Array:
     """The column as Arrow, cast without loss."""
+    values = _plain_values(values)
     dtype = values.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        values = values.astype(dtype.categories.dtype)
-        dtype = values.dtype
     if pa.types.is_timestamp(type_):
         has_zone, wants_zone = isinstance(dtype, pd.DatetimeTZDtype), type_.tz is not None
         if getattr(dtype, "kind", "O") == "M" and has_zone != wants_zone:
@@ -169,19 +180,30 @@ def _array(values: "pd.Series[Any]", column: ColumnSpec, type_: pa.DataType, whe
                 "localize or convert them in the asset.",
             )  # fmt: skip
     if column.type in ("json", "jsonb") and pd.api.types.is_object_dtype(dtype):
-        return _each(values, column, type_, _as_json, where)
+        return _each(values, column, type_, as_json, where)
     if column.type == "uuid":
         return _each(values, column, type_, lambda value: uuid.UUID(str(value)).bytes, where)
     if pa.types.is_boolean(type_) and getattr(dtype, "kind", "O") in "iuf" and not pd.api.types.is_bool_dtype(dtype):
         raise UnstorableValueError(f"{where}, column {column.name}", f"{dtype} values are no booleans.", "convert them in the asset.")
     if (pa.types.is_integer(type_) or pa.types.is_floating(type_)) and pd.api.types.is_bool_dtype(dtype):
         raise UnstorableValueError(f"{where}, column {column.name}", "boolean values are no numbers.", "convert them in the asset.")
+    most = longest(column.type)
     try:
-        return _arrow(values, type_)
+        array = _arrow(values, type_)
+        if most is not None and (pc.max(pc.utf8_length(array)).as_py() or 0) > most:
+            raise _first_unstorable(values, column, lambda value: refuse_long(value, most), ValueError("it is too long"), where)
+        return array
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         raise _first_unstorable(
             values, column, lambda value: _arrow(pd.Series([value], dtype=values.dtype), type_), error, where
         ) from error
+
+
+def _plain_values(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Categories as their values; whole numbers beside NULL have no dtype of numpy."""
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        return values
+    return values.astype(object if values.hasnans else values.dtype.categories.dtype)
 
 
 def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
@@ -216,38 +238,9 @@ def _is_missing(values: "pd.Series[Any]") -> Sequence[bool]:
     return [gone and not isinstance(value, decimal.Decimal) for value, gone in zip(values.array, missing, strict=True)]
 
 
-def _as_json(value: Any) -> str:
-    """JSON text as it is; anything else serialised."""
-    if isinstance(value, str):
-        json.loads(value)
-        return value
-    return json.dumps(value, ensure_ascii=False, default=_json_default, allow_nan=False)
-
-
-def _json_default(value: Any) -> Any:
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal | uuid.UUID):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
 def _is_interval_as_text(column: ColumnSpec, values: "pd.Series[Any]") -> bool:
     # Months and days have no length, so an interval is read as text and goes back as text.
     return column.type == "interval" and any(isinstance(value, str) for value in values.array)
-
-
-def _as_text(value: Any) -> str:
-    """The text that PostgreSQL's input function of the type reads."""
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
-    if isinstance(value, pd.Timedelta):
-        if value.nanoseconds:
-            raise ValueError("it has nanoseconds")
-        return f"{value.value // 1000} microseconds"
-    if isinstance(value, list | dict | set | tuple):
-        raise TypeError(f"a {type(value).__name__} has no text form")
-    return str(value)
 
 
 def _first_unstorable(values: "pd.Series[Any]", column: ColumnSpec, store: Callable[[Any], Any], error: Exception, where: str) -> EtlError:

@@ -185,6 +185,17 @@ def shortened(name: str) -> str:
     return name.encode()[: LONGEST_NAME - 9].decode(errors="ignore") + f"_{digest}"
 
 
+def rename_keys_and_indexes(made_as: TableRef, table: TableRef, spec: TableSpec) -> list[sql.Composed]:
+    """What gives the keys and indexes of a table that was made by another name the names they would have had."""
+    keys = zip(key_names(made_as, spec), key_names(table, spec), strict=True)
+    indexes = [(index_name(made_as, columns), index_name(table, columns)) for columns in spec.indexes]
+    rename = sql.SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}")
+    return [
+        *(rename.format(name_of(table), sql.Identifier(old), sql.Identifier(new)) for old, new in keys),
+        *(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(table.schema, old), sql.Identifier(new)) for old, new in indexes),
+    ]
+
+
 # -- comments and grants --------------------------------------------------------------------------------------------------
 
 
@@ -213,5 +224,6 @@ def grant(table: TableRef, privilege: str, grantee: str | None, *, grantable: bo
 
 __all__ = [
     "LONGEST_NAME", "MADE_BY", "add_check", "add_checks", "add_comments", "add_index", "add_indexes", "add_keys", "column_definition",
-    "comment_on_column", "create_table", "drop_check", "grant", "index_name", "key_names", "name_of", "names", "says", "shortened",
+    "comment_on_column", "create_table", "drop_check", "grant", "index_name", "key_names", "name_of", "names",
+    "rename_keys_and_indexes", "says", "shortened",
 ]  # fmt: skip

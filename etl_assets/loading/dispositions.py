@@ -347,13 +347,7 @@ def _copy_grants(cursor: Any, source: TableRef, target: TableRef) -> None:
 def _rename_what_belongs(cursor: Any, table: TableRef, made_as: TableRef, spec: TableSpec) -> None:
     """Constraints and indexes that are named after the table's first name get the names they would have had."""
     made_for = made_as.table
-    for old, new in zip(ddl.key_names(made_as, spec), ddl.key_names(table, spec), strict=True):
-        cursor.execute(session.composed("ALTER TABLE {} RENAME CONSTRAINT {old} TO {new}", table, old=old, new=new))
-    for columns in spec.indexes:
-        names = {"old": ddl.index_name(made_as, columns), "new": ddl.index_name(table, columns)}
-        cursor.execute(
-            session.composed("ALTER INDEX {} RENAME TO {new}", TableRef(schema=table.schema, table=names["old"]), new=names["new"])
-        )
+    _execute(cursor, ddl.rename_keys_and_indexes(made_as, table, spec))
     cursor.execute("SELECT conname::text FROM pg_constraint WHERE conrelid = %s::regclass", (session.quoted(cursor, table),))
     for (name,) in cursor.fetchall():
         if name.startswith(made_for):

@@ -95,6 +95,20 @@ def _refuse_objects(values: Sequence[Any], type_: pa.DataType) -> None:
             return
 
 
+def refuse_inexact(value: Any, type_: pa.DataType) -> None:
+    """Refuse one value that a type does not hold without change.
+
+    Raises:
+        pa.ArrowInvalid: The message says how it would be changed.
+    """
+    if isinstance(value, bool | np.bool_) and not pa.types.is_boolean(type_):
+        raise pa.ArrowInvalid("a boolean is no such value")
+    for is_type, _, refuse in _RULES:
+        if is_type(type_):
+            refuse(value)
+            return
+
+
 def _is_missing(value: Any) -> bool:
     return value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
@@ -185,4 +199,4 @@ _RULES: tuple[tuple[Callable[[pa.DataType], bool], tuple[type, ...], _Refuse], .
     (pa.types.is_duration, (datetime.timedelta,), _length),
 )
 
-__all__ = ["exact"]
+__all__ = ["exact", "refuse_inexact"]

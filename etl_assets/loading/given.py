@@ -32,35 +32,62 @@ def as_frames(given: Frames, where: str) -> tuple[pd.DataFrame, Callable[[], Ite
         return given, lambda: iter([given])
     if isinstance(given, pa.Table | pa.RecordBatch):
         return next(_frames(given, where)), lambda: _frames(given, where)
+    if isinstance(given, pa.RecordBatchReader):
+        return _started(_each(_with_columns(given), where), None, where)
     if callable(given):
         made = given
-        return _first(_each(made(), where), where), lambda: _each(made(), where)
-    if isinstance(given, Iterator | pa.RecordBatchReader):
-        return _once(_each(given, where), where)
-    if isinstance(given, Iterable):
+        return _started(_each(_listed(made(), where), where), lambda: _each(_listed(made(), where), where), where)
+    if isinstance(given, Iterator):
+        return _started(_each(given, where), None, where)
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         several = given
-        return _first(_each(several, where), where), lambda: _each(several, where)
+        return _started(_each(several, where), lambda: _each(several, where), where)
     raise ConfigurationError(where, f"a {type(given).__name__} holds no rows.", "give a pandas DataFrame, an Arrow table, or several.")
 
 
-def _first(frames: Iterator[pd.DataFrame], where: str) -> pd.DataFrame:
+def _listed(made: Any, where: str) -> Iterable[Any]:
+    if isinstance(made, pd.DataFrame | pa.Table | pa.RecordBatch):
+        return [made]
+    if isinstance(made, pa.RecordBatchReader):
+        return _with_columns(made)
+    if not isinstance(made, Iterable) or isinstance(made, str | bytes):
+        raise ConfigurationError(
+            where,
+            f"a {type(made).__name__} holds no rows, and that is what the function made.",
+            "give one that makes DataFrames or Arrow tables.",
+        )
+    return made
+
+
+def _with_columns(reader: pa.RecordBatchReader) -> Iterator[Any]:
+    """The batches of a reader, and where there are none its columns."""
+    count = 0
+    for batch in reader:
+        count += 1
+        yield batch
+    if not count:
+        yield reader.schema.empty_table()
+
+
+def _started(
+    frames: Iterator[pd.DataFrame], again: Callable[[], Iterator[pd.DataFrame]] | None, where: str
+) -> tuple[pd.DataFrame, Callable[[], Iterator[pd.DataFrame]]]:
+    """The first frame was read to see its columns: the first attempt goes on from there."""
     first = next(frames, None)
     if first is None:
         raise ConfigurationError(where, "there is no frame, so nothing tells the columns.", "give an empty frame with columns for no rows.")
-    return first
-
-
-def _once(frames: Iterator[pd.DataFrame], where: str) -> tuple[pd.DataFrame, Callable[[], Iterator[pd.DataFrame]]]:
-    first = _first(frames, where)
     begun = False
 
     def start() -> Iterator[pd.DataFrame]:
         nonlocal begun
-        if begun:
+        if begun and again is None:
             raise PermanentError(
                 where, "the load failed for a moment, and its iterator cannot be read a second time.",
                 "load again, or give a function that makes the iterator: then it is tried again by itself.",
             )  # fmt: skip
+        if begun and again is not None:
+            yield from again()
+            return
         begun = True
         yield first
         yield from frames

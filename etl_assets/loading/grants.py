@@ -18,7 +18,7 @@ def grant_script(role: str, schemas: Iterable[str]) -> str:
     """
     who = _quoted(role)
     lines = [
-        f"-- What {role} needs to load; run it as an administrator, with psql. It may run again.",
+        f"-- What the role {' '.join(role.split())} needs to load; run it as an administrator, with psql. It may run again.",
         f'GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO {who};  -- merges are staged in temporary tables',
     ]
     for schema in sorted({*schemas, "etl"}):
@@ -27,6 +27,7 @@ def grant_script(role: str, schemas: Iterable[str]) -> str:
             f"CREATE SCHEMA IF NOT EXISTS {name};",
             f"GRANT USAGE, CREATE ON SCHEMA {name} TO {who};",
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} TO {who};  -- those that are there already",
+            f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {name} TO {who};  -- of their serial columns",
         ]
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg2.extras import execute_values
 from sqlalchemy.engine import Connection, Engine
 
-from etl_assets.errors import DatabaseRefusedError, EtlError
+from etl_assets.errors import DatabaseRefusedError
 from etl_assets.loading import session
 from etl_assets.loading import sql as statements
 from etl_assets.loading.copy import BATCH_ROWS, as_csv, copy_chunks
@@ -76,13 +76,14 @@ def keep_watermarks(cursor: Any, request: LoadRequest) -> None:
         execute_values(cursor, statements.KEEP_WATERMARKS, rows, page_size=1000)
 
 
-def ensure_bookkeeping(connection: Connection) -> None:
+def ensure_bookkeeping(connection: Connection, where: str) -> None:
     cursor = session.cursor(connection)
     cursor.execute("SELECT to_regclass('etl.loads') IS NOT NULL AND to_regclass('etl.watermarks') IS NOT NULL")
     if cursor.fetchone()[0]:
         return
     # Two first loads at once would collide in the catalog, IF NOT EXISTS or not.
-    session.lock(cursor, "schema etl")
+    session.lock(cursor, "bookkeeping")
+    session.ensure_schema(cursor, "etl", where)
     for statement in statements.BOOKKEEPING:
         cursor.execute(statement)
 
@@ -118,7 +119,7 @@ def record(
     status: str,
     seconds: float,
     applied: Applied | None = None,
-    error: EtlError | None = None,
+    error: Exception | None = None,
     sqlstate: str | None = None,
 ) -> Any:
     identity, counts = request.identity, request.counts

@@ -97,6 +97,8 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         asset = f"{schema}/{table}"
         given = options or WriteOptions(disposition=read_disposition(disposition, asset), primary_key=tuple(primary_key))
         given.refuse_contradictions(asset)
+        if isinstance(most_quarantined, bool) or not 0 <= most_quarantined <= 1:
+            raise ConfigurationError(asset, f"most_quarantined is a share from 0 to 1; given: {most_quarantined!r}.", "write 0.01 for 1 %.")
         replaced = partition if isinstance(partition, Partition) or partition is None else Partition.of(partition, where=asset)
         if (replaced is not None) != (given.disposition is WriteDisposition.REPLACE_PARTITION):
             raise ConfigurationError(
@@ -138,7 +140,8 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
             cursor = session.cursor(connection)
             exists = session.state(cursor, table) is not None
             prepared = prepare(cursor, table, spec, options, where=where)
-            statements = tuple(statement.as_string(cursor) for statement in planned(table, prepared, options))
+            made = [] if session.has_schema(cursor, table.schema) else [sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(table.schema))]
+            statements = tuple(statement.as_string(cursor) for statement in [*made, *planned(table, prepared, options)])
             return Plan(exists=exists, strategy=prepared.strategy, says=prepared.says, notes=prepared.notes, statements=statements)
 
         return self._read(read, str(table), role="target")

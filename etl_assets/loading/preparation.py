@@ -105,6 +105,8 @@ def prepare(cursor: Any, table: TableRef, spec: TableSpec, options: WriteOptions
 
 def _refuse_names(table: TableRef, spec: TableSpec, options: WriteOptions, where: str) -> None:
     for name in (table.schema, table.table, *spec.names):
+        if not name or "\0" in name:
+            raise DatabaseRefusedError(where, f"{name!r} is no name: it is empty, or holds a NUL.", "give another one.")
         if len(name.encode()) > ddl.LONGEST_NAME:
             raise DatabaseRefusedError(
                 where, f"the name {name!r} has {len(name.encode())} bytes, and PostgreSQL keeps {ddl.LONGEST_NAME}: it would be cut.",
@@ -178,7 +180,16 @@ def planned(table: TableRef, prepared: Preparation, options: WriteOptions) -> li
     """Every statement on the table that a load would run, in order, with COPY left out."""
     if prepared.builds is None:
         return [*prepared.changes, *([sql.SQL("DELETE FROM {}").format(ddl.name_of(table))] if prepared.deletes else [])]
-    return making(table, prepared.builds, options, named_for=table, late=False)
+    if not prepared.replaces:
+        return making(table, prepared.builds, options, named_for=table, late=False)
+    # A load gives the new table a name that nobody else can have.
+    beside = TableRef(schema=table.schema, table=f"_etl_{table.table}"[: ddl.LONGEST_NAME])
+    return [
+        *making(beside, prepared.builds, options, named_for=table, late=False),
+        sql.SQL("DROP TABLE {}").format(ddl.name_of(table)),
+        sql.SQL("ALTER TABLE {} RENAME TO {}").format(ddl.name_of(beside), sql.Identifier(table.table)),
+        *ddl.rename_keys_and_indexes(beside, table, prepared.builds),
+    ]
 
 
 __all__ = ["Plan", "Preparation", "finishing", "making", "planned", "prepare", "stored_spec"]

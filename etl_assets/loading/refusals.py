@@ -37,10 +37,12 @@ class Refusal:
         says: The same in words.
         place: Rows of the frame before it; None when unknown.
         label: Its label in the frame; None when unknown.
+        column: The column it is about; None for several, or when unknown.
     """
 
     rule: str
     says: str
+    column: str | None = None
     place: int | None = None
     label: int | None = None
 
@@ -50,7 +52,7 @@ def refusal_of(error: BaseException) -> Refusal | None:
     if isinstance(error, UnstorableValueError):
         if error.row is None:
             return None
-        return Refusal(rule=_named(error.column), says=error.cause, label=error.row)
+        return Refusal(rule=_named(error.column), says=error.cause, label=error.row, column=error.column)
     state = getattr(error, "pgcode", None)
     if not isinstance(error, psycopg2.Error) or state is None or state in _OTHER or not (state[:2] in ("22", "23") or state == "P0001"):
         return None
@@ -65,7 +67,7 @@ def refusal_of(error: BaseException) -> Refusal | None:
     else:
         rule = _named(column)
     says = _BESIDE.sub("the table", str(said.message_primary))
-    return Refusal(rule=rule, says=f"{says} (SQLSTATE {state})", place=int(line[1]) - 1 if line else None)
+    return Refusal(rule=rule, says=f"{says} (SQLSTATE {state})", place=int(line[1]) - 1 if line else None, column=column or None)
 
 
 def _named(column: str | None) -> str:

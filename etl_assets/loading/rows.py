@@ -28,6 +28,10 @@ ROW = "_etl_row"
 _ROW_COLUMN = ColumnSpec(name=ROW, type="bigint")
 
 
+class NotStoredError(Exception):
+    """Raised by a reception to undo a load; whoever raises it records it."""
+
+
 class Reception(Protocol):
     """Whoever asked for a load and answers for its rows."""
 
@@ -63,6 +67,7 @@ class Rows:
         self._frames = frames
         self._reception = reception
         self._unique = tuple(unique)
+        self._before = 0
         self.refused = 0
         self.request: LoadRequest | None = None
 
@@ -101,7 +106,7 @@ class Rows:
         """
         self.refused = 0
         names = [column.name for column in columns]
-        copied = before = 0
+        copied = before = self._before = 0
         for given in self._frames():
             frame = in_columns(given, names, what="the rows have", where=where)
             if numbered:
@@ -110,6 +115,7 @@ class Rows:
             if within is not None:
                 frame = self._inside(frame, within, where)
             copied += self._copy(cursor, table, [*columns, _ROW_COLUMN] if numbered else columns, frame, where)
+            self._before += len(given)
         return copied
 
     def _copy(self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> int:
@@ -117,14 +123,12 @@ class Rows:
         if self._reception is None or frame.empty:
             try:
                 return copy_frame(cursor, table, columns, frame, where=where)
-            except psycopg2.Error as error:
+            except (psycopg2.Error, UnstorableValueError) as error:
                 found = refusal_of(error)
-                if found is None or found.place is None:
+                label = None if found is None else found.label if found.place is None else int(labels[found.place])
+                if found is None or label is None:
                     raise
-                label = int(labels[found.place])
-                raise UnstorableValueError(
-                    f"{where}, row {label + 1}", f"{found.says}.", "correct the row, or the table; the table was left as it was.", row=label
-                ) from error
+                raise self._named(found, label, where, error) from error
 
         def place_of(found: Refusal, start: int) -> int | None:
             if found.label is not None:
@@ -138,6 +142,15 @@ class Rows:
             lambda place, found: self._refuse(int(labels[place]), found.rule, found.says, where),
             place_of=place_of,
         )
+
+    def _named(self, found: Refusal, label: int, where: str, error: Exception) -> UnstorableValueError:
+        """The error for a row, counted over all frames."""
+        if isinstance(error, UnstorableValueError) and not self._before:
+            return error
+        row = self._before + label
+        column = f", column {found.column}" if found.column else ""
+        cause, next_step = f"{found.says.rstrip('.')}.", "correct the row, or the table; the table was left as it was."
+        return UnstorableValueError(f"{where}{column}, row {row + 1}", cause, next_step, row=row, column=found.column)
 
     def _inside(self, frame: pd.DataFrame, partition: Partition, where: str) -> pd.DataFrame:
         wrong = outside(partition, frame)
@@ -249,7 +262,9 @@ def in_columns(frame: pd.DataFrame, names: Sequence[str], *, what: str, where: s
     Raises:
         UnstorableValueError: It has other columns; the message calls it `what`.
     """
-    if sorted(map(str, frame.columns)) != sorted(names):
+    if any(not isinstance(name, str) for name in frame.columns):
+        frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    if sorted(frame.columns) != sorted(names):
         raise UnstorableValueError(where, f"{what} columns {list(frame.columns)}, the table {list(names)}.", "make them the same.")
     return frame[list(names)].reset_index(drop=True)
 
@@ -283,4 +298,4 @@ def _breaks(rule: UniqueRule) -> sql.Composed:
     return sql.SQL("({} AND {})").format(present, sql.SQL(repeated).format(key=key))
 
 
-__all__ = ["ROW", "KeptRefusals", "Reception", "Rows", "in_columns", "read_record"]
+__all__ = ["ROW", "KeptRefusals", "NotStoredError", "Reception", "Rows", "in_columns", "read_record"]

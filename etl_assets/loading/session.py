@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from psycopg2 import sql
 from sqlalchemy.engine import Connection, Engine
 
-from etl_assets.errors import TransientError
+from etl_assets.errors import DatabaseRefusedError, TransientError
 from etl_assets.loading import sql as statements
 from etl_assets.loading.ddl import name_of
 from etl_assets.loading.table import ColumnSpec, TableRef, TableState
@@ -105,12 +105,26 @@ def what_would_be_lost(cursor: Any, table: TableRef) -> list[str]:
     return [reason for (reason,) in cursor.fetchall()]
 
 
-def ensure_schema(cursor: Any, schema: str) -> None:
-    """Make the schema when it is missing."""
+def has_schema(cursor: Any, schema: str) -> bool:
+    """Whether the schema is there."""
     cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (schema,))
-    if not cursor.fetchone()[0]:
+    return bool(cursor.fetchone()[0])
+
+
+def ensure_schema(cursor: Any, schema: str, where: str) -> None:
+    """Make the schema when it is missing.
+
+    Raises:
+        DatabaseRefusedError: The user may not.
+    """
+    if not has_schema(cursor, schema):
         lock(cursor, f"schema {schema}")
-        cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        try:
+            cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        except psycopg2.errors.InsufficientPrivilege as error:
+            explained = explain_error(error, where=where)
+            cause = f"schema {schema} is missing and cannot be made: {explained.cause}"
+            raise DatabaseRefusedError(where, cause, explained.next_step) from error
 
 
-__all__ = ["composed", "cursor", "ensure_schema", "lock", "quoted", "state", "transaction", "what_would_be_lost"]
+__all__ = ["composed", "cursor", "ensure_schema", "has_schema", "lock", "quoted", "state", "transaction", "what_would_be_lost"]

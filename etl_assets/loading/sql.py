@@ -7,7 +7,6 @@ from typing import Final
 
 # Schema `etl` as this version needs it. Every statement may run again.
 BOOKKEEPING: Final = (
-    """CREATE SCHEMA IF NOT EXISTS etl""",
     """CREATE TABLE IF NOT EXISTS etl.loads (
         load_id uuid NOT NULL,
         status text NOT NULL CHECK (status IN ('succeeded', 'failed')),
@@ -86,7 +85,8 @@ WHAT_WOULD_BE_LOST: Final = """
         UNION ALL SELECT 'statistics ' || stxname FROM pg_statistic_ext WHERE stxrelid = %(table)s::regclass
         UNION ALL SELECT 'use of its row type' FROM pg_depend d JOIN pg_class c ON c.reltype = d.refobjid
          WHERE c.oid = %(table)s::regclass AND d.deptype = 'n' AND d.classid <> 'pg_rewrite'::regclass
-        UNION ALL SELECT 'another owner' FROM pg_class WHERE oid = %(table)s::regclass AND relowner <> current_user::regrole
+        UNION ALL SELECT 'another owner' FROM pg_class
+         WHERE oid = %(table)s::regclass AND relowner <> (SELECT oid FROM pg_roles WHERE rolname = current_user)
         UNION ALL SELECT 'row security' FROM pg_class WHERE oid = %(table)s::regclass AND relrowsecurity
         UNION ALL SELECT 'being no plain table' FROM pg_class WHERE oid = %(table)s::regclass AND relkind <> 'r'
     ) found ORDER BY reason

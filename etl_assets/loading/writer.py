@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
 from etl_assets.loading import dispositions, ledger, session
 from etl_assets.loading.options import WriteDisposition
-from etl_assets.loading.rows import Rows
+from etl_assets.loading.rows import NotStoredError, Rows
 from etl_assets.loading.table import ColumnSpec, LoadRequest, LoadResult, TableSpec
 from etl_assets.postgres.types import from_pandas_dtype
 from etl_assets.retry import DEFAULT_RETRY, RetryPolicy
@@ -61,12 +61,14 @@ def write(engine: Engine, request: LoadRequest, rows: Rows, *, patience: Patienc
     started = time.perf_counter()
     try:
         return patience.retry.call(lambda: _attempt(engine, request, rows, patience), doing=f"loading {request.target}")
-    except EtlError as error:
+    except NotStoredError:
+        raise
+    except Exception as error:
         record_failure(engine, request, error, seconds=time.perf_counter() - started)
         raise
 
 
-def record_failure(engine: Engine, request: LoadRequest, error: EtlError, *, seconds: float, keep_rejected: bool = False) -> None:
+def record_failure(engine: Engine, request: LoadRequest, error: Exception, *, seconds: float, keep_rejected: bool = False) -> None:
     """Write a failed load to the ledger, in its own transaction; a ledger that cannot be written is logged, the failure stands.
 
     Args:
@@ -78,7 +80,7 @@ def record_failure(engine: Engine, request: LoadRequest, error: EtlError, *, sec
     """
     try:
         with session.transaction(engine, request.identity.asset) as connection:
-            ledger.ensure_bookkeeping(connection)
+            ledger.ensure_bookkeeping(connection, request.identity.asset)
             state = getattr(getattr(error.__cause__, "orig", error.__cause__), "pgcode", None)
             ledger.record(connection, request, status="failed", seconds=seconds, error=error, sqlstate=state)
             if keep_rejected:
@@ -91,9 +93,15 @@ def spec_of_frame(frame: pd.DataFrame, *, where: str) -> TableSpec:
     """The table that stores a frame for which no contract speaks.
 
     Raises:
-        UnstorableValueError: A column holds values of several kinds, or a kind without a PostgreSQL type.
+        UnstorableValueError: A column holds values of several kinds, or a kind without a PostgreSQL type; or there are no columns, or two
+            of one name.
     """
-    return TableSpec(columns=tuple(_column_of(frame[name], where) for name in frame.columns), is_inferred=True)
+    names = [str(name) for name in frame.columns]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or not names:
+        told = f"several columns are named {repeated}" if repeated else "the rows have no columns"
+        raise UnstorableValueError(where, f"{told}.", "name each column once.")
+    return TableSpec(columns=tuple(_column_of(frame.iloc[:, place], where) for place in range(len(names))), is_inferred=True)
 
 
 def _column_of(values: "pd.Series[Any]", where: str) -> ColumnSpec:
@@ -102,10 +110,14 @@ def _column_of(values: "pd.Series[Any]", where: str) -> ColumnSpec:
 
 
 def _type_of(values: "pd.Series[Any]", where: str) -> str:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return from_pandas_dtype(values.dtype.categories.dtype) or "text"
     declared = from_pandas_dtype(values.dtype)
     if declared is not None:
         return declared
     present = values.dropna()
+    if len(present) and present.map(lambda value: isinstance(value, int) and not isinstance(value, bool)).all():
+        return "bigint" if present.between(-(2**63), 2**63 - 1).all() else "numeric"
     if present.map(lambda value: isinstance(value, dict | list)).any():
         return "jsonb"
     try:
@@ -131,7 +143,7 @@ def _attempt(engine: Engine, request: LoadRequest, rows: Rows, patience: Patienc
     assert request.spec is not None
     with session.transaction(engine, request.identity.asset) as connection:
         cursor = session.cursor(connection)
-        ledger.ensure_bookkeeping(connection)
+        ledger.ensure_bookkeeping(connection, request.identity.asset)
         session.lock(cursor, f"table {request.target}", seconds=patience.queue_seconds)
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(patience.lock_seconds * 1000)}ms",))
         # Under the lock: an attempt whose answer was lost may be committing still.
@@ -140,7 +152,7 @@ def _attempt(engine: Engine, request: LoadRequest, rows: Rows, patience: Patienc
             return earlier
         # A constraint that waits for the commit could tell no row from another.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        session.ensure_schema(cursor, request.target.schema)
+        session.ensure_schema(cursor, request.target.schema, request.identity.asset)
         _refuse_only_new(request)
         ledger.refuse_overtaken(cursor, request)
         applied = dispositions.apply(cursor, request, request.spec, rows)

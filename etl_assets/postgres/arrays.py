@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from psycopg2 import extensions
 
 _NEEDS_QUOTES = set('{}," \\\t\n\r\v\f')
@@ -33,17 +34,25 @@ def to_text(value: Any, element: str, write: Callable[[Any], str]) -> str:
 
 
 def _element(value: Any, element: str, write: Callable[[Any], str]) -> str:
-    if value is None:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return "NULL"
+    if isinstance(value, float | np.floating) and value != value and element not in ("real", "double precision"):
         return "NULL"
     if element.startswith("json") and isinstance(value, dict | list):
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     elif isinstance(value, list | tuple | np.ndarray):
         return to_text(value, element, write)
     else:
-        text = write(value.item() if isinstance(value, np.generic) else value)
+        text = write(_of_python(value))
     if text and text.upper() != "NULL" and not _NEEDS_QUOTES & set(text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _of_python(value: Any) -> Any:
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value)
+    return value.item() if isinstance(value, np.generic) and not isinstance(value, np.float64) else value
 
 
 def reader(array_type: str) -> Callable[[str], Any]:
@@ -66,6 +75,7 @@ def _reader(element: str) -> Callable[[str], Any]:
     if element == "boolean":
         return lambda text: extensions.BOOLEANARRAY(text, None)
     convert: Callable[[str], Any] = {
+        "bytea": lambda text: bytes.fromhex(text[2:]),
         "date": datetime.date.fromisoformat,
         "timestamp without time zone": datetime.datetime.fromisoformat,
         "timestamp with time zone": datetime.datetime.fromisoformat,

@@ -134,7 +134,7 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
     if state[:2] in {"22", "23"} or (state == _RAISED and role == "target"):
         return UnstorableValueError(where, f"{said} (SQLSTATE {state}).", "correct the rows or the contract; the table was left as it was.")
     next_step = {
-        "42501": "grant the missing privilege to the user of the URL.",
+        "42501": "grant the missing privilege to the user of the URL; `etl-assets grants` prints what a loader needs.",
         "3D000": "create the database, or correct its name in the URL.",
         "42P01": "correct the name of the table, or create it.",
         _READ_ONLY: "make the query read only; a source is never written.",
@@ -199,7 +199,8 @@ def _first_line(original: BaseException) -> str:
 
 def redact_url(text: str) -> str:
     """The text with the password of every URL in it replaced by ***."""
-    return re.sub(r"(\w[\w+.-]*://[^:/@\s]*):\S+@", r"\1:***@", text)
+    without = re.sub(r"(\w[\w+.-]*://[^:/@\s]*):\S+@", r"\1:***@", text)
+    return re.sub(rf"([?&](?:\w*(?:{_SECRET_OPTION.pattern})\w*)=)[^&\s]+", r"\1***", without, flags=re.IGNORECASE)
 
 
 __all__ = ["DRIVER", "create_engine", "explain_error", "make_engine", "normalise_url", "redact_url", "show_url"]

@@ -35,7 +35,11 @@ def read_query(
 
 def read_arrow(connection: Connection, query: str, *, where: str) -> pa.Table:
     """All rows of a query as an Arrow table; see `stream_query`. A type without an exact Arrow counterpart is PostgreSQL's text."""
-    ((table, _),) = _stream_tables(connection, query, None, rows=None, where=where)
+    ((table, types),) = _stream_tables(connection, query, None, rows=None, where=where)
+    for place, (name, type_name) in enumerate(types):
+        if type_name == "bytea":
+            texts = table.column(place).to_pylist()
+            table = table.set_column(place, name, pa.array([None if t is None else bytes.fromhex(t[2:]) for t in texts], pa.large_binary()))
     return table
 
 
@@ -177,7 +181,7 @@ def _parse(file: Any, types: Sequence[tuple[str, str]], rows: int | None, where:
 def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]], where: str, *, lists: bool) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for (name, type_name), column in zip(types, table.columns, strict=True):
-        if type_name.startswith("numeric") and not pa.types.is_decimal(column.type):
+        if type_name.startswith("numeric") and not type_name.endswith("[]") and not pa.types.is_decimal(column.type):
             columns[name] = decimals(column)
         elif type_name == "bytea":
             columns[name] = pd.Series([None if text is None else bytes.fromhex(text[2:]) for text in column.to_pylist()], dtype=object)
