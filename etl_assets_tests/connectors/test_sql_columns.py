@@ -135,7 +135,9 @@ def test_rows_are_stored_in_those_columns(
         spec=source.columns(case.name),
     )
     target.write(source.read_table(case.name), load)
-    back = target.read_query(f'SELECT v FROM public."{name}" ORDER BY place')["v"]
+    # Arrays as text, as the connector gives them; the loader's own reading makes lists of them.
+    text = "::text" if kind == "postgresql" and type_.endswith("[]") else ""
+    back = target.read_query(f'SELECT v{text} AS v FROM public."{name}" ORDER BY place')["v"]
     if case.name == "span":  # PostgreSQL has words of its own for the same length of time
         assert as_stored(back) == SPAN.shown
     else:

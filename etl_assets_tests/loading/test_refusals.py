@@ -52,7 +52,7 @@ CASES: dict[str, tuple[str, Any, Any, str, str]] = {
     "deferred": ("bigint CONSTRAINT known REFERENCES public.parent DEFERRABLE INITIALLY DEFERRED", 1, 99, "known", "(SQLSTATE 23503)"),
     "trigger": ("bigint", 1, 13, "storable", "13 is unlucky (SQLSTATE P0001)"),
     "NUL": ("text", "a", "a\0b", "v_storable", "(SQLSTATE 22021)"),
-    "length": ("varchar(3)", "abc", "abcd", "v_storable", "(SQLSTATE 22001)"),
+    "length": ("varchar(3)", "abc", "abcd", "v_storable", "it is too long: 4 characters"),
     "smallint": ("smallint", 1, 70_000, "v_storable", "cannot be stored exactly as smallint"),
     "numeric": ("numeric(3,1)", 1.5, 1000.5, "v_storable", "cannot be stored exactly as numeric(3,1)"),
     "domain": ("public.small", "1", "1000", "small_check", "(SQLSTATE 23514)"),
