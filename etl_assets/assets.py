@@ -35,7 +35,8 @@ from etl_assets.gate import ROW_COUNT, ROWS_ACCOUNTED_FOR, SOURCE_READABLE, STOR
 from etl_assets.loading.io_manager import BATCHES, table_of, table_schema
 from etl_assets.loading.options import WriteDisposition, WriteOptions
 from etl_assets.loading.table import TableRef
-from etl_assets.materialisation import COLUMNS_MATCH, COLUMNS_UNCHANGED, TYPES_MATCH, RunnableAsset, materialise
+from etl_assets.materialisation import RunnableAsset, materialise
+from etl_assets.metadata import COLUMNS_MATCH, COLUMNS_UNCHANGED, TYPES_MATCH
 from etl_assets.retry import RetryPolicy
 
 # A resource of any kind, which Dagster hands over by the parameter's name.

@@ -228,34 +228,27 @@ def volume(rows: RowPolicy, count: int, before: int | None) -> dg.AssetCheckResu
 def readable(account: Account, *, refused: bool) -> dg.AssetCheckResult:
     """The check `source_readable`."""
     rows = account.unreadable
-    sample = [dg.TableRecord({"position": row.position, "value": row.raw[:200], "rule": row.says}) for row in rows[:_SAMPLES]]
-    return dg.AssetCheckResult(
-        check_name=SOURCE_READABLE,
-        passed=not rows,
-        severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
-        metadata={
-            "failed_rows": len(rows),
-            "failed_share": round(len(rows) / account.rows_read, 6) if account.rows_read else 0.0,
-            **({"sample": dg.MetadataValue.table(sample)} if sample else {}),
-        },
-    )
+    sample = [{"position": row.position, "value": row.raw[:200], "rule": row.says} for row in rows[:_SAMPLES]]
+    return _check_of_rows(SOURCE_READABLE, len(rows), account.rows_read, sample, refused=refused)
 
 
 def storable(parted: Parted, *, refused: bool) -> dg.AssetCheckResult:
     """The check `storable`."""
     rows = parted.refused
-    sample = [
-        dg.TableRecord({"position": row.position or "", "rule": ", ".join(row.rules), "message": row.message[:200]})
-        for row in rows[:_SAMPLES]
-    ]
+    sample = [{"position": row.position or "", "rule": ", ".join(row.rules), "message": row.message[:200]} for row in rows[:_SAMPLES]]
+    return _check_of_rows(STORABLE, len(rows), parted.returned, sample, refused=refused)
+
+
+def _check_of_rows(name: str, failed: int, total: int, sample: list[dict[str, str]], *, refused: bool) -> dg.AssetCheckResult:
+    """A check that passes when no row failed it; `refused` says that nothing was loaded."""
     return dg.AssetCheckResult(
-        check_name=STORABLE,
-        passed=not rows,
+        check_name=name,
+        passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
         metadata={
-            "failed_rows": len(rows),
-            "failed_share": round(len(rows) / parted.returned, 6) if parted.returned else 0.0,
-            **({"sample": dg.MetadataValue.table(sample)} if sample else {}),
+            "failed_rows": failed,
+            "failed_share": round(failed / total, 6) if total else 0.0,
+            **({"sample": dg.MetadataValue.table([dg.TableRecord(row) for row in sample])} if sample else {}),
         },
     )
 

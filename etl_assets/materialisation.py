@@ -4,9 +4,7 @@ Not here: how an asset is declared (`assets.py`), when rows are refused (`gate.p
 """
 
 import contextlib
-import datetime
 import functools
-import json
 import time
 import traceback
 import typing
@@ -20,7 +18,7 @@ import pandas as pd
 from etl_assets.accounting import Account, open_account
 from etl_assets.batches import BatchesOfAsset
 from etl_assets.contracts import Contract, Split
-from etl_assets.declarations import Reference, fresh_name
+from etl_assets.declarations import Reference
 from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError, SourceNotFoundError
 from etl_assets.gate import (
     ROW_COUNT,
@@ -37,18 +35,25 @@ from etl_assets.gate import (
 )
 from etl_assets.loading.dagster_partitions import name_of
 from etl_assets.loading.io_manager import Delivery, LoadDetails, PostgresIOManager, Stored, TableBatches, failure, table_of
-from etl_assets.loading.rows import NotStoredError, Rows
+from etl_assets.loading.rows import Rows
 from etl_assets.loading.table import LoadRequest, RejectedRow, RowCounts
-from etl_assets.metadata import check_result, describe, describe_rejected
+from etl_assets.metadata import (
+    COLUMNS_MATCH,
+    TYPES_MATCH,
+    check_result,
+    columns_differ,
+    columns_unchanged,
+    describe,
+    describe_rejected,
+    fresh,
+)
+from etl_assets.receptions import BatchReception, FrameReception, RefusedError
 from etl_assets.watermarks import Value
 
 Result = typing.TypeVar("Result")
 
 # Runs that the bridge made for Airflow carry this tag.
 AIRFLOW_TAG = "airflow/dag_id"
-COLUMNS_MATCH = "columns_match"
-COLUMNS_UNCHANGED = "columns_unchanged"
-TYPES_MATCH = "types_match"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +90,6 @@ class RunnableAsset:
         return str(self.key.to_user_string())
 
 
-class _RefusedError(NotStoredError):
-    """The gate refused the rows; carries what is to be kept of them."""
-
-    def __init__(self, error: EtlError, details: LoadDetails) -> None:
-        super().__init__(error, details)
-        self.error = error
-        self.details = details
-
-
 def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, arguments: dict[str, Any], io_manager: Any) -> Iterator[Any]:
     """Run the function and yield check results and the output; a failure of ours is kept in the load ledger first."""
     run = _Run(asset, context, io_manager)
@@ -101,57 +97,13 @@ def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, argumen
         try:
             yield from run.events(arguments)
             return
-        except _RefusedError as refused:
+        except RefusedError as refused:
             error, details = refused.error, refused.details
         except EtlError as early:
             error, details = early, run.nothing
         if isinstance(io_manager, PostgresIOManager) and not run.is_recorded:
             io_manager.reject(run.delivery, details, error)
         raise failure(error, asset.where) from error
-
-
-class _FrameReception:
-    """Answers for the rows of one frame.
-
-    Args:
-        split: The frame after its contract.
-        finish: Called with the rows that PostgreSQL refused, once the others are in the table; gives the request to commit with.
-    """
-
-    def __init__(self, split: Split, finish: Callable[[LoadRequest, Sequence[RejectedRow]], LoadRequest]) -> None:
-        self._split = split
-        self._finish = finish
-        self._refused: list[RejectedRow] = []
-
-    def frames(self) -> Iterator[pd.DataFrame]:
-        """The valid rows, anew for each attempt."""
-        self._refused = []
-        yield self._split.valid
-
-    def refused(self, label: int, rule: str, says: str) -> None:
-        """See `Reception`."""
-        self._refused.append(self._split.refused(label, rule, says))
-
-    def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, row: int | None) -> None:
-        """See `Reception`."""
-        said = says or ", ".join(rules)
-        if row is not None:
-            self._refused.append(self._split.refused(row, ", ".join(rules), said))
-            return
-        self._refused.append(RejectedRow(position=None, record=json.dumps(record), rules=rules, message=said))
-
-    def finish(self, request: LoadRequest) -> LoadRequest:
-        """See `Reception`."""
-        return self._finish(request, tuple(self._refused))
-
-
-class _BatchReception:
-    """Answers for the rows of batches."""
-
-    def __init__(self, batches: BatchesOfAsset, finish: Callable[[LoadRequest], LoadRequest]) -> None:
-        self.refused = batches.refused
-        self.taken_out = batches.taken_out
-        self.finish = finish
 
 
 class _Run:
@@ -231,7 +183,7 @@ class _Run:
             "contract_seconds": round(time.perf_counter() - computed, 3),
         }
         stored: Stored | None = None
-        refused: _RefusedError | None = None
+        refused: RefusedError | None = None
 
         def finish(request: LoadRequest, lost: Sequence[RejectedRow]) -> LoadRequest:
             nonlocal parted, verdict
@@ -239,28 +191,28 @@ class _Run:
                 parted = Parted.of(split, len(frame)).without(lost)
                 verdict = judge(parted, account, rows=asset.rows, rows_in=rows_in, rows_before=before, where=self.where)
             if verdict.refusal is not None:
-                raise _RefusedError(verdict.refusal, self._details(verdict, account))
+                raise RefusedError(verdict.refusal, self._details(verdict, account))
             return replace(request, counts=verdict.counts, rejected=verdict.rejected)
 
         if verdict.refusal is not None:
-            refused = _RefusedError(verdict.refusal, self._details(verdict, account))
+            refused = RefusedError(verdict.refusal, self._details(verdict, account))
         elif isinstance(self.io_manager, PostgresIOManager):
-            reception = _FrameReception(split, finish)
+            reception = FrameReception(split, finish)
             stored, refused = self._store(self.io_manager, self._details(verdict, account), Rows(reception.frames, reception=reception))
         yield from self._check_results(parted, account, newest, before, refused=refused is not None)
         yield accounted(verdict.counts, parted.valid)
         if refused is not None:
             raise refused
-        yield _columns_unchanged(stored)
+        yield columns_unchanged(stored)
         metadata |= {**self._output_metadata, **describe(account), **describe_rejected(self.where, verdict.rejected)}
         yield dg.Output(split.valid if stored is None else stored, metadata=metadata)
 
-    def _store(self, io_manager: PostgresIOManager, details: LoadDetails, rows: Rows) -> tuple[Stored | None, _RefusedError | None]:
+    def _store(self, io_manager: PostgresIOManager, details: LoadDetails, rows: Rows) -> tuple[Stored | None, RefusedError | None]:
         """Load, and what came of it, or why the gate refused it in the end."""
         request = io_manager.request(self.delivery, details)
         try:
             return io_manager.store(request, rows), None
-        except _RefusedError as error:
+        except RefusedError as error:
             return None, error
         except EtlError:
             self.is_recorded = True
@@ -288,7 +240,7 @@ class _Run:
             verdict = judge(batches.parted, account, rows=asset.rows, rows_in=_rows_in(carried), rows_before=before, where=self.where)
             judged[:] = [verdict]
             if verdict.refusal is not None:
-                raise _RefusedError(verdict.refusal, self._details(verdict, account))
+                raise RefusedError(verdict.refusal, self._details(verdict, account))
             if self.delivery.options != request.write:
                 raise ContractDefinitionError(
                     self.where, "the output of an asset that yields batches says how it is written, and its load has begun by then.",
@@ -298,12 +250,12 @@ class _Run:
                 request, counts=verdict.counts, rejected=verdict.rejected, watermarks=account.watermarks, only_new=account.only_new
             )
 
-        rows = Rows(batches.frames, reception=_BatchReception(batches, finish), unique=self.contract.unique_rules)
+        rows = Rows(batches.frames, reception=BatchReception(batches, finish), unique=self.contract.unique_rules)
         try:
             # What there is to count is counted while the batches come.
             stored, refused = self._store(io_manager, replace(self.nothing, counts=None), rows)
         except ContractViolationError as error:
-            yield _columns_differ(error)
+            yield columns_differ(error)
             raise
         if stored is not None and stored.result.found_committed:
             yield from self._judged_before(io_manager, stored)
@@ -315,7 +267,7 @@ class _Run:
         yield accounted(judged[0].counts, parted.valid)
         if refused is not None:
             raise refused
-        yield _columns_unchanged(stored)
+        yield columns_unchanged(stored)
         yield dg.Output(stored, metadata={**describe(batches.account), **describe_rejected(self.where, judged[0].rejected)})
 
     def _judged_before(self, io_manager: PostgresIOManager, stored: Stored) -> Iterator[dg.AssetCheckResult]:
@@ -399,7 +351,7 @@ class _Run:
         try:
             split = self.contract.split(frame, where=self.where, lookup=lookup)
         except ContractViolationError as error:
-            yield _columns_differ(error)
+            yield columns_differ(error)
             raise
         yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
         return split
@@ -417,26 +369,10 @@ class _Run:
             if outcome.rule.name in checks:
                 yield check_result(outcome.rule.name, [outcome], refused=refused)
         for column, limit in self.contract.freshness.items():
-            yield _fresh(newest.get(column), column, limit)
+            yield fresh(newest.get(column), column, limit)
         if ROW_COUNT in checks:
             yield volume(self.asset.rows, parted.valid, before)
         yield storable(parted, refused=refused)
-
-
-def _columns_unchanged(stored: Stored | None) -> dg.AssetCheckResult:
-    """Tell when the load changed the shape of the table that people read."""
-    changed = stored.result.changes if stored is not None else ""
-    return dg.AssetCheckResult(
-        check_name=COLUMNS_UNCHANGED,
-        passed=not changed,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"The table changed: {changed}" if changed else None,
-        metadata={"change": changed} if changed else {},
-    )
-
-
-def _columns_differ(error: ContractViolationError) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=False, description=error.cause, severity=dg.AssetCheckSeverity.ERROR)
 
 
 def _rows_in(carried: Any) -> int | None:
@@ -444,26 +380,6 @@ def _rows_in(carried: Any) -> int | None:
     if carried is None:
         return None
     return carried.drain() if isinstance(carried, TableBatches) else len(carried)
-
-
-def _fresh(newest: Any, column: str, limit: datetime.timedelta) -> dg.AssetCheckResult:
-    """The check on the age of a column; nothing is blocked by it. A column without values is not fresh."""
-    now = datetime.datetime.now(datetime.UTC)
-    if newest is None:
-        age = None
-    elif isinstance(newest, datetime.datetime):
-        age = now - newest
-    else:
-        age = datetime.timedelta(days=(now.date() - newest).days)
-    return dg.AssetCheckResult(
-        check_name=fresh_name(column),
-        passed=age is not None and age <= limit,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "newest": "none" if newest is None else str(newest),
-            **({} if age is None else {"age_hours": round(age.total_seconds() / 3600, 2)}),
-        },
-    )
 
 
 def _orchestrator(context: dg.AssetExecutionContext) -> str:
@@ -481,6 +397,4 @@ def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.Data
     return split.valid
 
 
-__all__ = [
-    "AIRFLOW_TAG", "COLUMNS_MATCH", "COLUMNS_UNCHANGED", "TYPES_MATCH", "RunnableAsset", "materialise",
-]  # fmt: skip
+__all__ = ["AIRFLOW_TAG", "RunnableAsset", "materialise"]

@@ -3,6 +3,7 @@
 Not here: when it is shown (`materialisation.py`), what a rule means (`rules.py`).
 """
 
+import datetime
 import itertools
 from collections.abc import Collection
 from typing import Any
@@ -10,9 +11,15 @@ from typing import Any
 import dagster as dg
 
 from etl_assets.accounting import Account
+from etl_assets.declarations import fresh_name
+from etl_assets.errors import ContractViolationError
+from etl_assets.loading.io_manager import Stored
 from etl_assets.loading.table import RejectedRow
 from etl_assets.rules import RuleOutcome, Severity
 
+COLUMNS_MATCH = "columns_match"
+COLUMNS_UNCHANGED = "columns_unchanged"
+TYPES_MATCH = "types_match"
 _SOURCES = 100
 _QUARANTINED = 20
 
@@ -82,4 +89,43 @@ def describe_rejected(asset: str, rejected: Collection[RejectedRow]) -> dict[str
     }
 
 
-__all__ = ["check_result", "describe", "describe_rejected"]
+def columns_unchanged(stored: Stored | None) -> dg.AssetCheckResult:
+    """Tell when the load changed the shape of the table that people read."""
+    changed = stored.result.changes if stored is not None else ""
+    return dg.AssetCheckResult(
+        check_name=COLUMNS_UNCHANGED,
+        passed=not changed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"The table changed: {changed}" if changed else None,
+        metadata={"change": changed} if changed else {},
+    )
+
+
+def columns_differ(error: ContractViolationError) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=False, description=error.cause, severity=dg.AssetCheckSeverity.ERROR)
+
+
+def fresh(newest: Any, column: str, limit: datetime.timedelta) -> dg.AssetCheckResult:
+    """The check on the age of a column; nothing is blocked by it. A column without values is not fresh."""
+    now = datetime.datetime.now(datetime.UTC)
+    if newest is None:
+        age = None
+    elif isinstance(newest, datetime.datetime):
+        age = now - newest
+    else:
+        age = datetime.timedelta(days=(now.date() - newest).days)
+    return dg.AssetCheckResult(
+        check_name=fresh_name(column),
+        passed=age is not None and age <= limit,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "newest": "none" if newest is None else str(newest),
+            **({} if age is None else {"age_hours": round(age.total_seconds() / 3600, 2)}),
+        },
+    )
+
+
+__all__ = [
+    "COLUMNS_MATCH", "COLUMNS_UNCHANGED", "TYPES_MATCH", "check_result", "columns_differ", "columns_unchanged", "describe",
+    "describe_rejected", "fresh",
+]  # fmt: skip

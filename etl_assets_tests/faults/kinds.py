@@ -5,10 +5,11 @@ Not here: rows that are wrong and loads that meet (`mistakes.py`).
 
 import contextlib
 import time
+from typing import Any
 
 import psycopg2
 
-from etl_assets_tests.faults.process import ONCE, LoaderProcess
+from etl_assets_tests.faults.process import ONCE, LoaderProcess, Outcome
 from etl_assets_tests.faults.stage import Stage
 from etl_assets_tests.faults.warehouse import MOST_CONNECTIONS
 
@@ -95,51 +96,36 @@ def restart_server(stage: Stage) -> bool:
 
 def cut_connection(stage: Stage) -> bool:
     """The connection is reset after a random number of bytes."""
-    delivery, proxy = stage.delivery(), stage.proxy
-    broken = proxy.broken
-    proxy.cut_after = stage.random.randint(500, stage.rows * 30)
-    since = time.monotonic()
-    loader = stage.start(delivery, through_proxy=True)
-    outcome = loader.outcome()
-    proxy.forget()
-    stage.settle(delivery, outcome, since=since)
-    return proxy.broken > broken
+    return _break_connection(stage, cut_after=stage.random.randint(500, stage.rows * 30))[0]
 
 
 def cut_connection_before_commit(stage: Stage) -> bool:
     """The connection is reset when COMMIT is sent: the server does not get it."""
-    delivery, proxy = stage.delivery(), stage.proxy
-    broken = proxy.broken
-    proxy.cut_before = _COMMIT
-    since = time.monotonic()
-    outcome = stage.load(delivery, through_proxy=True)
-    proxy.forget()
-    stage.settle(delivery, outcome, since=since)
-    return proxy.broken > broken
+    return _break_connection(stage, cut_before=_COMMIT)[0]
 
 
 def lose_answer_to_commit(stage: Stage) -> bool:
     """COMMIT reaches the server, and its answer is lost: the loader must find out that it is in."""
-    delivery, proxy = stage.delivery(), stage.proxy
-    broken = proxy.broken
-    proxy.lose_answer_to = _COMMIT
-    since = time.monotonic()
-    outcome = stage.load(delivery, through_proxy=True)
-    proxy.forget()
-    stage.settle(delivery, outcome, since=since)
-    return proxy.broken > broken and outcome.found_committed
+    broken, outcome = _break_connection(stage, lose_answer_to=_COMMIT)
+    return broken and outcome.found_committed
 
 
 def refuse_connections(stage: Stage) -> bool:
     """The first connections are closed at once."""
+    return _break_connection(stage, refuse=stage.random.randint(1, 4))[0]
+
+
+def _break_connection(stage: Stage, **how: Any) -> tuple[bool, Outcome]:
+    """Load through the proxy, which breaks a connection as told; whether it did, and how the load ended."""
     delivery, proxy = stage.delivery(), stage.proxy
     broken = proxy.broken
-    proxy.refuse = stage.random.randint(1, 4)
+    for name, value in how.items():
+        setattr(proxy, name, value)
     since = time.monotonic()
     outcome = stage.load(delivery, through_proxy=True)
     proxy.forget()
     stage.settle(delivery, outcome, since=since)
-    return proxy.broken > broken
+    return proxy.broken > broken, outcome
 
 
 def terminate_backend(stage: Stage) -> bool:
