@@ -106,12 +106,11 @@ class Rows:
         """
         self.refused = 0
         names = [column.name for column in columns]
-        copied = before = self._before = 0
+        copied = self._before = 0
         for given in self._frames():
             frame = in_columns(given, names, what="the rows have", where=where)
             if numbered:
-                frame = frame.assign(**{ROW: np.arange(before, before + len(frame), dtype="int64")})
-                before += len(frame)
+                frame = frame.assign(**{ROW: np.arange(self._before, self._before + len(frame), dtype="int64")})
             if within is not None:
                 frame = self._inside(frame, within, where)
             copied += self._copy(cursor, table, [*columns, _ROW_COLUMN] if numbered else columns, frame, where)
@@ -126,9 +125,10 @@ class Rows:
             except (psycopg2.Error, UnstorableValueError) as error:
                 found = refusal_of(error)
                 label = None if found is None else found.label if found.place is None else int(labels[found.place])
-                if found is None or label is None:
+                # The encoder's own error says more, but counts from the beginning of the frame.
+                if found is None or label is None or (isinstance(error, UnstorableValueError) and not self._before):
                     raise
-                raise self._named(found, label, where, error) from error
+                raise self._named(found, label, where) from error
 
         def place_of(found: Refusal, start: int) -> int | None:
             if found.label is not None:
@@ -143,10 +143,8 @@ class Rows:
             place_of=place_of,
         )
 
-    def _named(self, found: Refusal, label: int, where: str, error: Exception) -> UnstorableValueError:
+    def _named(self, found: Refusal, label: int, where: str) -> UnstorableValueError:
         """The error for a row, counted over all frames."""
-        if isinstance(error, UnstorableValueError) and not self._before:
-            return error
         row = self._before + label
         column = f", column {found.column}" if found.column else ""
         cause, next_step = f"{found.says.rstrip('.')}.", "correct the row, or the table; the table was left as it was."
@@ -178,7 +176,7 @@ class Rows:
     def _count(self, rule: str, says: str, where: str, *, row: int | None = None) -> None:
         self.refused += 1
         if self._reception is None:
-            at = "" if row is None else f", row {row + 1}"
+            at = "" if row is None else f", row {self._before + row + 1}"
             raise UnstorableValueError(f"{where}{at}", f"{says}.", "leave such rows out in the asset.", row=row)
         if self.refused > MOST_REFUSED:
             raise UnstorableValueError(

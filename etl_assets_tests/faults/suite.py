@@ -37,7 +37,7 @@ KINDS: tuple[Kind, ...] = tuple(kind for kind in (*CONNECTIONS, *MISTAKES) if os
 _NAIVE_KINDS: tuple[Kind, ...] = (kill_loader_while_it_copies, cut_connection, terminate_backend, kill_server)
 # Each takes seconds, most of it waiting.
 _PACKAGES = ("psycopg2-binary", "SQLAlchemy", "pandas", "pyarrow", "pgpq", "dagster")
-_RARE = ("disk_full", "kill_server", "restart_server", "run_killed_before_its_event", "too_many_connections")
+_RARE = ("disk_full", "run_killed_before_its_event", "too_many_connections")
 
 
 @dataclass(frozen=True, kw_only=True)
