@@ -23,6 +23,7 @@ from etl_assets.errors import (
     UnstorableValueError,
 )
 from etl_assets.loading.io_manager import PostgresIOManager
+from etl_assets.loading.options import WriteOptions
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.loading.table import ColumnSpec, LoadIdentity, LoadRequest, ReplaceStrategy, TableRef, TableSpec
 from etl_assets_tests.acceptance.database_servers import Postgres15
@@ -145,6 +146,8 @@ def test_a_nul_in_a_text_of_mariadb_is_refused(matrix: Callable[[str], SqlResour
 def test_rows_of_postgresql_15_come_back_exactly(matrix: Callable[[str], SqlResource], warehouse: PostgresResource, case: Case) -> None:
     """Read, described, loaded into PostgreSQL 15 and read back, every value is the same."""
     back = moved(matrix("15"), case, warehouse, f"p_{case.name}")["v"]
+    if case.type.endswith("[]"):  # the loader gives lists, where the connector gives the text of the array
+        back = warehouse.read_query(f"SELECT v::text AS v FROM p_{case.name} ORDER BY place")["v"]
     assert cells(back) == case.shown
 
 
@@ -154,6 +157,13 @@ def test_rows_of_postgresql_15_come_back_exactly(matrix: Callable[[str], SqlReso
 def orders(*rows: tuple[int, str | None]) -> pd.DataFrame:
     """Rows of the columns `id` and `note`."""
     return pd.DataFrame({"id": [i for i, _ in rows], "note": pd.Series([note for _, note in rows], dtype="str")})
+
+
+def written(how: str, key: tuple[str, ...]) -> WriteOptions:
+    """How rows are written; "insert" merges those whose key is not there."""
+    if how == "insert":
+        return WriteOptions.of({"write_mode": "merge", "merge_strategy": "insert_only", "primary_key": list(key)}, "test")
+    return WriteOptions.of({"write_mode": how, "primary_key": list(key)}, "test")
 
 
 FIRST = orders((1, "a"), (2, None))
@@ -178,7 +188,7 @@ def test_a_load_changes_the_table_as_it_says(
 ) -> None:
     """Replace leaves the new rows, append adds them, merge replaces those of a key, insert keeps those."""
     for rows in (FIRST, orders((2, "b"), (3, "c"))):
-        target.load(rows, table="t", disposition=disposition, primary_key=key)
+        target.load(rows, table="t", options=written(disposition, key))
     assert stored(target) == after
 
 
@@ -187,7 +197,7 @@ def test_a_repeated_key_leaves_the_table(target: PostgresResource, disposition: 
     """Two rows of one key in a load are an error, and the table is as it was."""
     target.load(FIRST, table="t", primary_key=("id",))
     with pytest.raises(UnstorableValueError):
-        target.load(orders((3, "c"), (3, "d")), table="t", disposition=disposition, primary_key=("id",))
+        target.load(orders((3, "c"), (3, "d")), table="t", options=written(disposition, ("id",)))
     assert stored(target) == [(1, "a"), (2, None)]
 
 
@@ -232,7 +242,9 @@ class Orders(pa.DataFrameModel):
 def orders_asset(write: str, **options: Any) -> dg.AssetsDefinition:
     """An asset that reads the orders of a shop in small batches."""
 
-    @etl_asset(schema="raw", name="orders", write=write, rows=RowPolicy(most_quarantined=0.9))
+    how = {"write_mode": "merge", "merge_strategy": "insert_only"} if write == "insert" else {"write_mode": write}
+
+    @etl_asset(schema="raw", name="orders", metadata=how, rows=RowPolicy(most_quarantined=0.9))
     def asset(shop: SqlResource) -> Iterator[DataFrame[Orders]]:
         yield from shop.read_table_batches("orders", columns=["id", "note"], rows=2, **options)
 
