@@ -4,7 +4,6 @@ Not here: anything of Airflow; how a plan is read (`runner.py`).
 """
 
 import importlib
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +11,12 @@ from typing import Any
 
 import dagster as dg
 
-from airflow_bridge.manifest import VERSION, Code, Manifest, Retry, Schedule, Step, dump
+from airflow_bridge.manifest import VERSION, Code, Dimension, Manifest, Retry, Schedule, Step, dump
 from airflow_bridge.runner import PlannedStep, plan_of
 
 
 class ExportError(Exception):
     """A job cannot be exported; the message names it, the cause and the next step."""
-
-
-logger = logging.getLogger(__name__)
 
 
 def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence[str] = (), location: str | None = None) -> list[Path]:
@@ -30,7 +26,7 @@ def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence
         module: Importable module that holds the definitions.
         folder: Where `<job>.json` goes; made when missing.
         attribute: Name of the Definitions in the module.
-        jobs: Names of the jobs; empty for all that can be converted, the others are logged.
+        jobs: Names of the jobs; empty for all of them.
         location: Name of the code location in Dagster's workspace; the module's name when None.
 
     Returns:
@@ -49,10 +45,7 @@ def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence
     folder.mkdir(parents=True, exist_ok=True)
     code = Code(module=module, attribute=attribute, location=location or module)
     written = []
-    partitioned = [name for name in known if known[name].partitions_def is not None]
-    if not jobs and partitioned:
-        logger.warning("left out: %s; partitioned jobs are not converted yet", ", ".join(sorted(partitioned)))
-    for name in sorted(jobs or set(known) - set(partitioned)):
+    for name in sorted(jobs or known):
         manifest = _manifest(definitions, known[name], code)
         path = folder / f"{name}.json"
         partial = path.with_suffix(".partial")
@@ -78,13 +71,44 @@ def _definitions(module: str, attribute: str) -> dg.Definitions:
 
 
 def _manifest(definitions: dg.Definitions, job: dg.JobDefinition, code: Code) -> Manifest:
-    if job.partitions_def is not None:
-        raise ExportError(f"job {job.name}: partitioned jobs are not converted yet. Next: export it without partitions_def.")
     specs = {spec.key: spec for assets in definitions.assets or [] if isinstance(assets, dg.AssetsDefinition) for spec in assets.specs}
     steps = tuple(_step(planned, specs) for planned in plan_of(job))
     return Manifest(
-        version=VERSION, job=job.name, description=job.description, code=code, schedule=_schedule(definitions, job.name), steps=steps
+        version=VERSION,
+        job=job.name,
+        description=job.description,
+        code=code,
+        schedule=_schedule(definitions, job.name),
+        partitions=_partitions(job),
+        steps=steps,
     )
+
+
+def _partitions(job: dg.JobDefinition) -> tuple[Dimension, ...]:
+    definition = job.partitions_def
+    if definition is None:
+        return ()
+    if isinstance(definition, dg.MultiPartitionsDefinition):
+        return tuple(_dimension(one.name, one.partitions_def, job.name) for one in definition.partitions_defs)
+    return (_dimension("", definition, job.name),)
+
+
+def _dimension(name: str, definition: dg.PartitionsDefinition, job: str) -> Dimension:
+    if isinstance(definition, dg.TimeWindowPartitionsDefinition):
+        return Dimension(
+            name=name,
+            kind="time",
+            cron=definition.cron_schedule,
+            timezone=definition.timezone,
+            format=definition.fmt,
+            start=definition.start.isoformat(),
+            end=definition.end.isoformat() if definition.end is not None else None,
+        )
+    if isinstance(definition, dg.StaticPartitionsDefinition):
+        return Dimension(name=name, kind="static", keys=tuple(definition.get_partition_keys()))
+    if isinstance(definition, dg.DynamicPartitionsDefinition) and definition.name is not None:
+        return Dimension(name=name, kind="dynamic", dynamic=definition.name)
+    raise ExportError(f"job {job}: partitions of the kind {type(definition).__name__} are not converted. Next: leave it out by --job.")
 
 
 def _step(planned: PlannedStep, specs: dict[dg.AssetKey, dg.AssetSpec]) -> Step:

@@ -25,6 +25,7 @@ class StepRequest:
         step: Step key.
         dag_id, dag_run_id: The Airflow run; together they name the Dagster run.
         attempt: Attempts of this step before this one.
+        partition: Partition key, or a range "first...last"; None for a job without partitions.
         tags: Tags for the Dagster run, should this be its first step.
     """
 
@@ -36,6 +37,7 @@ class StepRequest:
     dag_id: str
     dag_run_id: str
     attempt: int = 0
+    partition: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

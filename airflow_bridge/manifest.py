@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 _EXPORT_AGAIN = "run `airflow-bridge export` again"
 
 
@@ -96,6 +96,33 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """One dimension of a job's partitions.
+
+    Attributes:
+        name: Its name; "" where it is the only one.
+        kind: "time", "static" or "dynamic".
+        keys: Of static partitions.
+        dynamic: Name of dynamic partitions, whose keys are in Dagster's storage.
+        cron: Of time partitions: when one ends and the next begins.
+        timezone: Of time partitions, IANA name.
+        format: Of time partitions: the key of one, as strftime writes it.
+        start: Of time partitions: start of the first one, ISO 8601.
+        end: Of time partitions: end of the last one; None for no end.
+    """
+
+    name: str
+    kind: str
+    keys: tuple[str, ...] = ()
+    dynamic: str | None = None
+    cron: str | None = None
+    timezone: str | None = None
+    format: str | None = None
+    start: str | None = None
+    end: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """One job.
 
@@ -105,6 +132,7 @@ class Manifest:
         description: Of the job.
         code: Where its definitions are.
         schedule: Its schedule in Dagster; None for none.
+        partitions: Dimensions of its partitions, in the order of their names; empty for a job without.
         steps: In an order in which each follows its upstream.
         fingerprint: SHA-256 over everything else.
     """
@@ -114,6 +142,7 @@ class Manifest:
     description: str | None
     code: Code
     schedule: Schedule | None
+    partitions: tuple[Dimension, ...]
     steps: tuple[Step, ...]
     fingerprint: str = ""
 
@@ -163,7 +192,8 @@ def _fingerprint(content: Mapping[str, Any]) -> str:
 def _manifest(content: Mapping[str, Any]) -> Manifest:
     steps = tuple(_step(step) for step in content["steps"])
     schedule = Schedule(**content["schedule"]) if content["schedule"] else None
-    return Manifest(**{**content, "code": Code(**content["code"]), "schedule": schedule, "steps": steps})
+    partitions = tuple(Dimension(**{**one, "keys": tuple(one["keys"])}) for one in content["partitions"])
+    return Manifest(**{**content, "code": Code(**content["code"]), "schedule": schedule, "partitions": partitions, "steps": steps})
 
 
 def _step(content: Mapping[str, Any]) -> Step:
@@ -184,4 +214,4 @@ def _check_graph(manifest: Manifest, path: Path) -> None:
         seen.add(step.key)
 
 
-__all__ = ["VERSION", "Code", "Manifest", "ManifestError", "Retry", "Schedule", "Step", "dump", "load"]
+__all__ = ["VERSION", "Code", "Dimension", "Manifest", "ManifestError", "Retry", "Schedule", "Step", "dump", "load"]

@@ -10,6 +10,9 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_bridge.launcher import FinishRequest, InlineLauncher, Launcher, Response, StepRequest
 from airflow_bridge.manifest import Code
 
+PARTITION = "partition"
+"""Parameter of a DAG run that names its partition."""
+
 
 class _BridgeOperator(BaseOperator):
     """What both tasks need: where the code is, and how to reach the runner."""
@@ -40,7 +43,7 @@ class StepOperator(_BridgeOperator):
 
     def execute(self, context: Any) -> dict[str, int | None]:
         """Row counts by asset key; a failure that Dagster would not retry is not retried here either."""
-        request = StepRequest(**self._where(context), step=self.step, attempt=context["ti"].try_number - 1)
+        request = StepRequest(**self._where(context), step=self.step, attempt=context["ti"].try_number - 1, partition=_partition(context))
         response = self.launcher.launch(request)
         self.log.info("Dagster run %s, step %s", response.run_id, self.step)
         for check in response.failed_checks:
@@ -61,6 +64,12 @@ class FinishOperator(_BridgeOperator):
         _raise_unless_successful(self.launcher.launch(FinishRequest(**self._where(context), steps=self.steps)))
 
 
+def _partition(context: Any) -> str | None:
+    """The partition of the DAG run: its key where Airflow knows one, else its parameter."""
+    given = context.get("partition_key") or (context.get("params") or {}).get(PARTITION)
+    return str(given) if given else None
+
+
 def _raise_unless_successful(response: Response) -> None:
     if response.success:
         return
@@ -69,4 +78,4 @@ def _raise_unless_successful(response: Response) -> None:
     raise AirflowFailException(response.message)
 
 
-__all__ = ["FinishOperator", "StepOperator"]
+__all__ = ["PARTITION", "FinishOperator", "StepOperator"]

@@ -30,6 +30,8 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from airflow_bridge.launcher import FinishRequest, Response, StepRequest
 
 _NAMESPACE = uuid.UUID("0b8f2a4e-6c1d-5e3f-9a7b-2d4c6e8f0a1b")
+# As Dagster writes a range of partitions.
+_RANGE = "..."
 _CANCELED = {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
 _VERDICTS = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_SKIPPED}
 
@@ -114,6 +116,9 @@ def handle(request: StepRequest | FinishRequest) -> Response:
 def _execute(instance: dg.DagsterInstance, request: StepRequest, run_id: str) -> Response:
     repository = ReconstructableRepository.for_module(request.module, request.attribute, str(Path.cwd()))
     job = repository.get_reconstructable_job(request.job)
+    wrong = _wrong_partition(instance, job.get_definition(), request.partition)
+    if wrong:
+        return Response(run_id=run_id, success=False, message=wrong)
     run = _find_or_create(instance, job, request, run_id)
     if run.status in _CANCELED:
         return Response(run_id=run_id, success=False, message=f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
@@ -125,7 +130,7 @@ def _execute(instance: dg.DagsterInstance, request: StepRequest, run_id: str) ->
     for event in events:
         if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
             metadata = event.step_materialization_data.materialization.metadata
-            count: Any = metadata.get("dagster/row_count")
+            count: Any = metadata.get("dagster/row_count") or metadata.get("dagster/partition_row_count")
             rows[event.asset_key.to_user_string()] = int(count.value) if count is not None else None
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
@@ -173,7 +178,12 @@ def _find_or_create(instance: dg.DagsterInstance, job: Any, request: StepRequest
         run = instance.create_run_for_job(
             job_def=definition,
             run_id=run_id,
-            tags={**request.tags, "airflow/dag_id": request.dag_id, "airflow/dag_run_id": request.dag_run_id},
+            tags={
+                **request.tags,
+                **_partition_tags(definition, request.partition),
+                "airflow/dag_id": request.dag_id,
+                "airflow/dag_run_id": request.dag_run_id,
+            },
             status=dg.DagsterRunStatus.NOT_STARTED,
             remote_job_origin=RemoteJobOrigin(repository, definition.name),
             job_code_origin=job.get_python_origin(),
@@ -187,6 +197,38 @@ def _find_or_create(instance: dg.DagsterInstance, job: Any, request: StepRequest
     started = instance.get_run_by_id(run_id)
     assert started is not None
     return started
+
+
+def _wrong_partition(instance: dg.DagsterInstance, job: dg.JobDefinition, partition: str | None) -> str:
+    """Why a run of the job cannot have this partition; "" when it can."""
+    definition = job.partitions_def
+    if definition is None:
+        return f"job {job.name} has no partitions, and {partition!r} was asked for. Next: trigger it without." if partition else ""
+    if not partition:
+        return (
+            f"job {job.name} has partitions, and the DAG run names none. Next: trigger it with a partition key, or with the parameter "
+            '{"partition": "..."}; a range is "first...last".'
+        )
+    for key in partition.split(_RANGE):
+        with dg.partition_loading_context(dynamic_partitions_store=instance):
+            known = definition.has_partition_key(key)
+        if not known:
+            return f"{key!r} is no partition of job {job.name}. Next: trigger it with one that is."
+    return ""
+
+
+def _partition_tags(job: dg.JobDefinition, partition: str | None) -> dict[str, str]:
+    """What tells Dagster which partition a run is of."""
+    if not partition:
+        return {}
+    first, _, last = partition.partition(_RANGE)
+    if last:
+        return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    tags = {"dagster/partition": partition}
+    if isinstance(job.partitions_def, dg.MultiPartitionsDefinition):
+        parts = job.partitions_def.get_partition_key_from_str(partition).keys_by_dimension
+        tags |= {f"dagster/partition/{name}": key for name, key in parts.items()}
+    return tags
 
 
 def _report(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEventType, message: str) -> None:

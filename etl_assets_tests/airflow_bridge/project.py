@@ -50,14 +50,42 @@ class Storage(dg.ConfigurableResource["Storage"]):
     password: str
 
 
+DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-02-01", timezone="Europe/Madrid")
+REGIONS = dg.StaticPartitionsDefinition(["eu", "us"])
+
+
+def _note(context: dg.AssetExecutionContext) -> None:
+    """What the step knows of its partition, for the test to read."""
+    with (Path(os.environ["PROJECT_FILES"]) / "partitions").open("a") as file:
+        file.write(",".join(map(str, context.partition_keys)) + "\n")
+
+
+@dg.asset(partitions_def=DAYS)
+def by_day(context: dg.AssetExecutionContext) -> None:
+    _note(context)
+
+
+@dg.asset(partitions_def=dg.MultiPartitionsDefinition({"day": DAYS, "region": REGIONS}))
+def by_both(context: dg.AssetExecutionContext) -> None:
+    _note(context)
+
+
+@dg.asset(partitions_def=dg.DynamicPartitionsDefinition(name="customers"))
+def by_customer(context: dg.AssetExecutionContext) -> None:
+    _note(context)
+
+
 job = dg.define_asset_job("sums", selection=["numbers", "flaky", "total"], description="Sums of numbers.")
 failing = dg.define_asset_job("failing", selection=["hopeless"])
+days = dg.define_asset_job("days", selection=["by_day"])
+both = dg.define_asset_job("both", selection=["by_both"])
+customers = dg.define_asset_job("customers", selection=["by_customer"])
 checked = dg.define_asset_job("checked", selection=["counted"], description="An asset, then a check that is a step of its own.")
 daily = dg.ScheduleDefinition(job=job, cron_schedule="0 6 * * *", execution_timezone="Europe/Madrid")
 defs = dg.Definitions(
-    assets=[numbers, flaky, total, hopeless, counted],
+    assets=[numbers, flaky, total, hopeless, counted, by_day, by_both, by_customer],
     asset_checks=[is_small],
-    jobs=[job, failing, checked],
+    jobs=[job, failing, checked, days, both, customers],
     schedules=[daily],
     resources={
         "io_manager": dg.FilesystemIOManager(base_dir=dg.EnvVar("PROJECT_FILES")),

@@ -1,5 +1,6 @@
 """Definitions to manifests."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_bridge.export import ExportError, export
-from airflow_bridge.manifest import Retry, load
+from airflow_bridge.manifest import Dimension, Retry, load
 
 PROJECT = "etl_assets_tests.airflow_bridge.project"
 
@@ -30,6 +31,27 @@ def test_a_check_on_its_own_is_a_step(tmp_path: Path) -> None:
     assert (is_small.assets, is_small.checks, is_small.upstream) == ((), ("counted:is_small",), ("counted",))
 
 
+DAY = Dimension(
+    name="day", kind="time", cron="0 0 * * *", timezone="Europe/Madrid", format="%Y-%m-%d", start="2026-01-01T00:00:00+01:00",
+    end="2026-02-01T00:00:00+01:00",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("job", "dimensions"),
+    [
+        ("sums", ()),
+        ("days", (dataclasses.replace(DAY, name=""),)),
+        ("both", (DAY, Dimension(name="region", kind="static", keys=("eu", "us")))),
+        ("customers", (Dimension(name="", kind="dynamic", dynamic="customers"),)),
+    ],
+)
+def test_partitions_of_a_job(tmp_path: Path, job: str, dimensions: tuple[Dimension, ...]) -> None:
+    """A manifest says how the partitions of its job are counted, dimension by dimension."""
+    (path,) = export(PROJECT, tmp_path, jobs=[job])
+    assert load(path).partitions == dimensions
+
+
 def test_schedule_is_carried(tmp_path: Path) -> None:
     """The job's schedule is in the manifest, for information."""
     (path,) = export(PROJECT, tmp_path, jobs=["sums"])
@@ -40,7 +62,14 @@ def test_schedule_is_carried(tmp_path: Path) -> None:
 
 def test_all_jobs_by_default(tmp_path: Path) -> None:
     """Without a choice every job is exported."""
-    assert [path.name for path in export(PROJECT, tmp_path)] == ["checked.json", "failing.json", "sums.json"]
+    assert [path.name for path in export(PROJECT, tmp_path)] == [
+        "both.json",
+        "checked.json",
+        "customers.json",
+        "days.json",
+        "failing.json",
+        "sums.json",
+    ]
 
 
 def test_export_is_deterministic(tmp_path: Path) -> None:
@@ -71,7 +100,7 @@ def test_no_variable_needs_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("no.such.module", {}, "No module named"),
         (PROJECT, {"attribute": "nothing"}, "no attribute 'nothing'"),
         (PROJECT, {"attribute": "job"}, "not Definitions"),
-        (PROJECT, {"jobs": ["other"]}, r"no jobs \['other'\]; known: \['checked', 'failing', 'sums'\]"),
+        (PROJECT, {"jobs": ["other"]}, r"no jobs \['other'\]; known: \['both', 'checked', 'customers', 'days', 'failing', 'sums'\]"),
     ],
 )
 def test_unclear_requests_are_refused(tmp_path: Path, module: str, options: dict[str, object], said: str) -> None:
@@ -92,6 +121,6 @@ def test_command_line_prints_one_message(tmp_path: Path) -> None:
 
 def test_example_has_all_its_assets(tmp_path: Path) -> None:
     """The example's job has its 13 assets as steps; what is checked between tables belongs to the assets' contracts."""
-    (path,) = export("etl_assets.definitions", tmp_path)
+    (path,) = export("etl_assets.definitions", tmp_path, jobs=["nyc_flights"])
     steps = json.loads(path.read_text())["steps"]
     assert (len([s for s in steps if s["assets"]]), len([s for s in steps if not s["assets"]])) == (13, 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_bridge.manifest import VERSION, Code, Manifest, ManifestError, Retry, Schedule, Step, dump, load
+from airflow_bridge.manifest import VERSION, Code, Dimension, Manifest, ManifestError, Retry, Schedule, Step, dump, load
 
 
 def step(key: str, *upstream: str) -> Step:
@@ -20,7 +20,8 @@ def step(key: str, *upstream: str) -> Step:
 
 MANIFEST = Manifest(
     version=VERSION, job="sums", description="é", code=Code(module="m", attribute="defs", location="m"),
-    schedule=Schedule(cron="0 6 * * *", timezone="UTC"), steps=(step("a"), step("b", "a")),
+    schedule=Schedule(cron="0 6 * * *", timezone="UTC"),
+    partitions=(Dimension(name="", kind="static", keys=("eu", "us")),), steps=(step("a"), step("b", "a")),
 )  # fmt: skip
 
 

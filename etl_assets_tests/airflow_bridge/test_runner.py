@@ -32,10 +32,11 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
         yield found
 
 
-def request(step: str, *, attempt: int = 0, job: str = "sums", dag_run: str = "r1") -> StepRequest:
+def request(step: str, *, attempt: int = 0, job: str = "sums", dag_run: str = "r1", partition: str | None = None) -> StepRequest:
     return StepRequest(
-        module=MODULE, attribute="defs", location="here", job=job, step=step, dag_id="d", dag_run_id=dag_run, attempt=attempt
-    )
+        module=MODULE, attribute="defs", location="here", job=job, step=step, dag_id="d", dag_run_id=dag_run, attempt=attempt,
+        partition=partition,
+    )  # fmt: skip
 
 
 def finish(*, job: str = "sums", steps: tuple[str, ...] = STEPS) -> FinishRequest:
@@ -138,6 +139,44 @@ def test_first_tasks_at_once_make_one_run(instance: dg.DagsterInstance) -> None:
     for thread in threads:
         thread.join()
     assert (answers, instance.get_runs_count()) == ([True, True], 1)
+
+
+PARTITIONED = [
+    ("days", "by_day", "2026-01-31", "2026-01-31"),
+    ("days", "by_day", "2026-01-30...2026-01-31", "2026-01-30,2026-01-31"),
+    ("both", "by_both", "2026-01-02|us", "2026-01-02|us"),
+    ("customers", "by_customer", "ann", "ann"),
+]
+
+
+@pytest.mark.parametrize(("job", "step", "partition", "seen"), PARTITIONED, ids=[case[2] for case in PARTITIONED])
+def test_a_run_of_a_partition(instance: dg.DagsterInstance, tmp_path: Path, job: str, step: str, partition: str, seen: str) -> None:
+    """A step knows the partition of its DAG run, one or a range, and Dagster's materialisation is of that partition."""
+    (tmp_path / "files").mkdir(exist_ok=True)
+    instance.add_dynamic_partitions("customers", ["ann"])
+    answer = runner.handle(request(step, job=job, partition=partition))
+    assert (answer.success, answer.message) == (True, "")
+    assert (tmp_path / "files" / "partitions").read_text().splitlines() == [seen]
+    assert sorted(instance.get_materialized_partitions(dg.AssetKey(step))) == seen.split(",")
+
+
+@pytest.mark.parametrize(
+    ("job", "step", "partition", "said"),
+    [
+        ("days", "by_day", None, "job days has partitions, and the DAG run names none"),
+        ("days", "by_day", "2026-02-01", "'2026-02-01' is no partition of job days"),
+        ("days", "by_day", "2026-01-30...2026-02-30", "'2026-02-30' is no partition of job days"),
+        ("both", "by_both", "2026-01-02|mars", "'2026-01-02|mars' is no partition of job both"),
+        ("customers", "by_customer", "bob", "'bob' is no partition of job customers"),
+        ("sums", "numbers", "2026-01-01", "job sums has no partitions, and '2026-01-01' was asked for"),
+    ],
+)
+def test_a_partition_that_cannot_be(instance: dg.DagsterInstance, job: str, step: str, partition: str | None, said: str) -> None:
+    """A missing or wrong partition fails without a retry and with the next step, before there is a Dagster run."""
+    answer = runner.handle(request(step, job=job, partition=partition))
+    assert (answer.success, answer.retry, instance.get_runs_count()) == (False, False, 0)
+    assert answer.message.startswith(said)
+    assert "Next:" in answer.message
 
 
 def test_without_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
