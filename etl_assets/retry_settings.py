@@ -41,6 +41,8 @@ class Retry(dg.Config):
 
 DATABASE_RETRY = Retry(attempts=4, deadline_seconds=120, initial_seconds=0.5, maximum_seconds=15)
 """A database that restarts or is full of connections: back within seconds."""
+LOAD_RETRY = Retry(attempts=4, deadline_seconds=6 * 3600, initial_seconds=0.5, maximum_seconds=15)
+"""A load: as a database, but one that breaks off after an hour is worth another try."""
 REST_RETRY = Retry(attempts=5, deadline_seconds=300, initial_seconds=1, maximum_seconds=60)
 """An API that is overloaded or limits its callers: back within minutes."""
 FILE_RETRY = Retry(attempts=3, deadline_seconds=60, initial_seconds=0.5, maximum_seconds=10)
@@ -48,4 +50,4 @@ FILE_RETRY = Retry(attempts=3, deadline_seconds=60, initial_seconds=0.5, maximum
 NO_RETRY = Retry(attempts=1)
 """One call only."""
 
-__all__ = ["DATABASE_RETRY", "FILE_RETRY", "NO_RETRY", "REST_RETRY", "Retry"]
+__all__ = ["DATABASE_RETRY", "FILE_RETRY", "LOAD_RETRY", "NO_RETRY", "REST_RETRY", "Retry"]

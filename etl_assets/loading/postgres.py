@@ -33,7 +33,7 @@ from etl_assets.loading.table import LoadIdentity, LoadRequest, LoadResult, Tabl
 from etl_assets.loading.writer import Patience, record_failure, spec_of_frame, write
 from etl_assets.postgres.connection import explain_error, make_engine, normalise_url
 from etl_assets.postgres.copy_out import read_arrow, read_query, stream_query
-from etl_assets.retry_settings import DATABASE_RETRY, Retry
+from etl_assets.retry_settings import LOAD_RETRY, Retry
 from etl_assets.secrets import SECRET
 from etl_assets.tls import CA_FILE_SAYS, TLS_SAYS, Tls, TlsSettings
 from etl_assets.watermarks import Value, Watermark
@@ -58,7 +58,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
     )
     tls: Tls = Field(default="verified_remote", description=TLS_SAYS)
     tls_ca_file: str | None = Field(default=None, description=CA_FILE_SAYS)
-    retry: Retry = Field(default=DATABASE_RETRY, description="How a transaction is tried again when PostgreSQL is unreachable or asks to.")
+    retry: Retry = Field(default=LOAD_RETRY, description="How a transaction is tried again when PostgreSQL is unreachable or asks to.")
 
     def load(
         self,

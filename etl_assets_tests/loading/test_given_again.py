@@ -164,3 +164,8 @@ def test_a_value_that_is_no_watermark_is_refused(postgres: PostgresResource) -> 
     with pytest.raises(SourceFormatError, match="'True' .bool. cannot be a watermark; allowed: timestamp, date, integer"):
         postgres.load(FRAME, table="t", watermarks={"orders": True})
     assert as_before(postgres)
+
+
+def test_a_long_load_is_worth_another_try(postgres: PostgresResource) -> None:
+    """A load that breaks off is tried again however long it took: only reads of connectors are given up after two minutes."""
+    assert postgres.retry.policy().deadline_seconds > postgres.statement_timeout_seconds
