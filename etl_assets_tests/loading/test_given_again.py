@@ -166,6 +166,7 @@ def test_a_value_that_is_no_watermark_is_refused(postgres: PostgresResource) -> 
     assert as_before(postgres)
 
 
-def test_a_long_load_is_worth_another_try(postgres: PostgresResource) -> None:
+def test_a_long_load_is_worth_another_try() -> None:
     """A load that breaks off is tried again however long it took: only reads of connectors are given up after two minutes."""
+    postgres = PostgresResource(url="postgresql://127.0.0.1/any")
     assert postgres.retry.policy().deadline_seconds > postgres.statement_timeout_seconds
