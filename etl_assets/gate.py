@@ -187,9 +187,7 @@ def _refusal(parted: Parted, account: Account, counts: RowCounts, rows: RowPolic
     if counts.quarantined and (share > rows.most_quarantined or not valid):
         unreadable = account.unreadable
         cannot = f"{len(unreadable)} cannot be read (first: {unreadable[0].position}, {unreadable[0].says})" if unreadable else ""
-        refused = parted.refused
-        unstorable = f"{len(refused)} cannot be stored (first: {refused[0].position}, {refused[0].message})" if refused else ""
-        reasons = ", ".join(filter(None, [most_broken(parted.outcomes), cannot, unstorable]))
+        reasons = ", ".join(filter(None, [most_broken(parted.outcomes), cannot, _most_refused(parted.refused)]))
         return ContractViolationError(
             where,
             f"{counts.quarantined} of {given} rows break the contract ({share:.1%}; at most {rows.most_quarantined:.1%} may): {reasons}.",
@@ -257,6 +255,16 @@ def most_broken(outcomes: Iterable[RuleOutcome]) -> str:
     """The three rules broken most often, each with its first row."""
     broken = sorted((o for o in outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
     return ", ".join(f"{o.rule.name} {o.failed_rows} times (first: {o.samples[0].position}, {o.samples[0].value[:80]})" for o in broken[:3])
+
+
+def _most_refused(rows: Sequence[RejectedRow]) -> str:
+    """The three reasons why PostgreSQL refused most rows, each with its first row; "" for none."""
+    by_rule: dict[str, list[RejectedRow]] = {}
+    for row in rows:
+        by_rule.setdefault(", ".join(row.rules), []).append(row)
+    most = sorted(by_rule.items(), key=lambda item: -len(item[1]))[:3]
+    told = [f"{rule} {len(of)} times (first: {of[0].position}, {of[0].message})" for rule, of in most]
+    return f"{len(rows)} cannot be stored: {', '.join(told)}" if told else ""
 
 
 def _look_into_quarantine(asset: str) -> str:
