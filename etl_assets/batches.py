@@ -94,6 +94,7 @@ class BatchesOfAsset:
         lookup: For references.
         account: Makes an account for one attempt.
         guarded: Calls something of the user's, and turns what it raises by mistake into a failure.
+        are_positions_kept: Keep where each row stood until the end, for loads that may take out a row of a batch that has gone by.
         where: The asset, for errors.
     """
 
@@ -105,8 +106,10 @@ class BatchesOfAsset:
         lookup: Lookup | None,
         account: Callable[[], Account],
         guarded: Callable[[Callable[[], Any]], Any],
+        are_positions_kept: bool,
         where: str,
     ) -> None:
+        self._are_positions_kept = are_positions_kept
         self._start = start
         self._contract = contract
         self._lookup = lookup
@@ -161,7 +164,8 @@ class BatchesOfAsset:
     def _split(self, frame: pd.DataFrame) -> pd.DataFrame:
         split = self._contract.split(frame, where=self._where, lookup=self._lookup, unique=False, rows_before=self._returned)
         self._current = split
-        self._positions.add(split.positions)
+        if self._are_positions_kept:
+            self._positions.add(split.positions)
         self.rejected.extend(split.rejected)
         self._returned += len(frame)
         self._valid += len(split.valid)
@@ -191,7 +195,7 @@ class BatchesOfAsset:
     def taken_out(self, record: dict[str, Any], rules: tuple[str, ...], says: str | None, row: int | None) -> None:
         """Count a row that only all batches together, or the table, showed to be wrong; its record is as it was converted."""
         plain = {column: value for column, value in record.items() if column != SOURCE_POSITION}
-        position = record.get(SOURCE_POSITION) if row is None else self._positions[row]
+        position = self._positions[row] if row is not None and self._are_positions_kept else record.get(SOURCE_POSITION)
         if says is not None:
             self._refused.append(RejectedRow(position=position, record=json.dumps(plain), rules=rules, message=says))
             return

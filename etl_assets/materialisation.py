@@ -35,6 +35,7 @@ from etl_assets.gate import (
 )
 from etl_assets.loading.dagster_partitions import name_of
 from etl_assets.loading.io_manager import Delivery, LoadDetails, PostgresIOManager, Stored, TableBatches, failure, table_of
+from etl_assets.loading.options import WriteDisposition
 from etl_assets.loading.rows import Rows
 from etl_assets.loading.table import LoadRequest, RejectedRow, RowCounts
 from etl_assets.metadata import (
@@ -230,6 +231,7 @@ class _Run:
             lookup=lookup,
             account=lambda: Account(committed=self._committed),
             guarded=self._guarded,
+            are_positions_kept=self.delivery.options.disposition is not WriteDisposition.REPLACE,
             where=self.where,
         )
         self.resources.enter_context(contextlib.closing(batches))

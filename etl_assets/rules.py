@@ -213,10 +213,15 @@ class RejectedRows(Sequence[RejectedRow]):
 
     def positions_of(self, places: npt.NDArray[np.int_]) -> list[str]:
         """Where rows stood, by their places in the frame."""
+        numbers = (places + self._rows_before + 1).tolist()
         positions = self._frame.get(SOURCE_POSITION)
         if positions is None:
-            return [f"row {number}" for number in (places + self._rows_before + 1).tolist()]
-        return [_position(positions, place, self._rows_before) for place in places.tolist()]
+            return [f"row {number}" for number in numbers]
+        known = positions.iloc[places]
+        return [
+            f"row {number}" if missing else str(position)
+            for number, position, missing in zip(numbers, known.tolist(), known.isna().tolist(), strict=True)
+        ]
 
     def also(self, place: int, rule: str, message: str) -> RejectedRow:
         """A row that keeps the contract and was refused by something else, by its place in the frame."""
