@@ -139,6 +139,10 @@ class _Definition:
         self.rows = rows
         partitioned = options.get("partitions_def") is not None
         self.write = WriteOptions.of(options.get("metadata") or {}, self.where, partitioned=partitioned)
+        if self.write.primary_key:
+            raise ContractDefinitionError(
+                self.where, "the metadata names a primary_key, and its contract says which that is.", "leave it out of the metadata."
+            )
         self.retry = retry
         self.options = options
         self.signature = inspect.signature(function)

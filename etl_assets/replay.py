@@ -16,7 +16,7 @@ from etl_assets.contracts import Split
 from etl_assets.loading.options import MergeStrategy, WriteDisposition, WriteOptions
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.loading.quarantine import QuarantinedRow, frame_of, open_rows
-from etl_assets.loading.refusals import IN_PARTITION
+from etl_assets.loading.refusals import IN_PARTITION, STORABLE
 from etl_assets.loading.rows import Rows
 from etl_assets.loading.table import LoadIdentity, LoadRequest, RowCounts
 
@@ -67,10 +67,13 @@ def replay(postgres: PostgresResource, asset: str, *, dry_run: bool = False) -> 
     rows = [row for row in found if set(row.record) != {RAW}]
     if not rows:
         return ReplayResult(asset=asset, passing=0, loaded=0, failing=(), unreadable=unreadable)
+    rows, nul = _without_nul(rows)
+    if not rows:
+        return ReplayResult(asset=asset, passing=0, loaded=0, failing=tuple(nul), unreadable=unreadable)
     split = contract.split(frame_of(rows), where=asset)
     ours = [row.rules != (IN_PARTITION,) for row in rows]
     passing = [row for row, kept, own in zip(rows, split.kept, ours, strict=True) if kept and own]
-    failing = _failing(rows, split)
+    failing = nul + _failing(rows, split)
     loaded = 0
     if passing and not dry_run:
         valid = split.valid[[own for own, kept in zip(ours, split.kept, strict=True) if kept]].reset_index(drop=True)
@@ -85,6 +88,17 @@ def replay(postgres: PostgresResource, asset: str, *, dry_run: bool = False) -> 
         failing += reception.refusals
         passing = reception.stored
     return ReplayResult(asset=asset, passing=len(passing), loaded=loaded, failing=tuple(failing), unreadable=unreadable)
+
+
+def _without_nul(rows: Sequence[QuarantinedRow]) -> tuple[list[QuarantinedRow], list[tuple[QuarantinedRow, str]]]:
+    """Rows without those that were refused for a NUL, which jsonb keeps as the six characters \\u0000: they are no value of the source."""
+
+    def has_nul(row: QuarantinedRow) -> bool:
+        refused = any(rule.endswith(STORABLE) for rule in row.rules)
+        return refused and any(isinstance(value, str) and "\\u0000" in value for value in row.record.values())
+
+    said = "a text holds a NUL (\\u0000), which PostgreSQL cannot store: correct the record"
+    return [row for row in rows if not has_nul(row)], [(row, said) for row in rows if has_nul(row)]
 
 
 def _failing(rows: Sequence[QuarantinedRow], split: Split) -> list[tuple[QuarantinedRow, str]]:

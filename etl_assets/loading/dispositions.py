@@ -91,11 +91,26 @@ def _change(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prep
         ) from error  # fmt: skip
     deleted = 0
     if prepared.deletes:
-        cursor.execute(session.composed("DELETE FROM {}", request.target))
-        deleted = cursor.rowcount
+        deleted = _delete_all(cursor, request)
     columns = _columns(cursor, request.target, spec)
     applied = _BRING[request.write.disposition](cursor, request, spec, columns, rows, alone=False)
+    if prepared.deletes:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     return dataclasses.replace(applied, changed=applied.changed + deleted)
+
+
+def _delete_all(cursor: Any, request: LoadRequest) -> int:
+    """Empty the table before its rows come anew; rows that others reference may be away for that long, where their constraint lets them."""
+    cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+    try:
+        cursor.execute(session.composed("DELETE FROM {}", request.target))
+    except psycopg2.errors.ForeignKeyViolation as error:
+        raise DatabaseRefusedError(
+            request.identity.asset, f"rows of the table are referenced by another one, so they cannot be deleted and loaded anew "
+            f"({error.diag.constraint_name} on {error.diag.schema_name}.{error.diag.table_name}).",
+            'say write="merge", or make that foreign key DEFERRABLE.',
+        ) from error  # fmt: skip
+    return int(cursor.rowcount)
 
 
 def _columns(cursor: Any, table: TableRef, spec: TableSpec) -> list[ColumnSpec]:
@@ -155,6 +170,8 @@ def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, columns: Sequence
     key = options.merge_key or spec.primary_key
     staging, count = _stage(cursor, request, columns, rows)
     _refuse_unusable_keys(cursor, staging, key, where, may_repeat=strategy is MergeStrategy.DELETE_INSERT and key != spec.primary_key)
+    if strategy is MergeStrategy.UPDATE and not alone:
+        _refuse_shared_keys(cursor, request, staging, key)
     cursor.execute(sql.SQL("ANALYZE {}").format(staging))
     removed = 0
     for statement in merging.removing(request.target, staging, key, options):
@@ -319,6 +336,22 @@ def _refuse_unusable_keys(cursor: Any, table: sql.Composable, key: Sequence[str]
     raise UnstorableValueError(
         where, f"{rows} rows share the primary key {shown}, and the table keeps one.", "leave one of them in the asset."
     )
+
+
+def _refuse_shared_keys(cursor: Any, request: LoadRequest, staging: sql.Identifier, key: Sequence[str]) -> None:
+    """Rows of a table without a constraint on the key may share it; an update would make them all the same."""
+    state = session.state(cursor, request.target)
+    if state is not None and state.primary_key and set(state.primary_key) <= set(key):
+        return
+    cursor.execute(merging.shared_key(request.target, staging, key))
+    found = cursor.fetchone()
+    if found is not None:
+        values, rows = found
+        shown = ", ".join(f"{name}={value[:80]}" for name, value in zip(key, values, strict=True))
+        raise DatabaseRefusedError(
+            request.identity.asset, f"{rows} rows of the table share the key {shown}, and an update would make them all the same.",
+            "leave one of them in the table, or name the columns that tell its rows apart.",
+        )  # fmt: skip
 
 
 def _add_keys(cursor: Any, table: TableRef, spec: TableSpec, where: str) -> None:

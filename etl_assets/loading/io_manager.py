@@ -360,6 +360,7 @@ def _metadata(result: LoadResult, request: LoadRequest) -> dict[str, Any]:
     return {
         **_row_count(result, request),
         "rows_loaded": result.rows_loaded,
+        **({"loaded_together": name} if (name := request.identity.partition) and len(request.identity.partition_keys) > 1 else {}),
         "dagster/table_name": str(result.target),
         "dagster/column_schema": table_schema(result.columns, primary_key),
         "rows_read": counts.read,

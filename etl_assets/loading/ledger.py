@@ -91,8 +91,8 @@ def ensure_bookkeeping(connection: Connection, where: str) -> None:
 def find_committed(cursor: Any, request: LoadRequest) -> LoadResult | None:
     cursor.execute(
         "SELECT rows_loaded, rows_changed, seconds, recorded_at, rows_read, rows_quarantined, rows_dropped FROM etl.loads "
-        "WHERE load_id = %s AND status = 'succeeded'",
-        (str(request.identity.load_id),),
+        "WHERE load_id = %s AND target_table = %s AND status = 'succeeded'",
+        (str(request.identity.load_id), str(request.target)),
     )
     row = cursor.fetchone()
     if row is None:

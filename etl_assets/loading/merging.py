@@ -132,6 +132,17 @@ def count_of_keys(table: TableRef, staging: sql.Composable, key: Sequence[str]) 
     )
 
 
+def shared_key(table: TableRef, staging: sql.Composable, key: Sequence[str]) -> sql.Composed:
+    """The query for one key of the staging table that several rows of the table share: its values as text, and the rows."""
+    return sql.SQL("SELECT ARRAY[{}], count(*) FROM {} AS t JOIN {} AS s ON {} GROUP BY {} HAVING count(*) > 1 LIMIT 1").format(
+        sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("s", name)) for name in key),
+        ddl.name_of(table),
+        staging,
+        _same_key(key),
+        ddl.names(key, "s"),
+    )
+
+
 def unusable_key(staging: sql.Composable, key: Sequence[str], *, may_repeat: bool) -> sql.Composed:
     """The query for one key that several rows of a staging table share, or that has a NULL: its values as text, and the rows."""
     columns = [sql.Identifier(name) for name in key]
@@ -146,6 +157,6 @@ def unusable_key(staging: sql.Composable, key: Sequence[str], *, may_repeat: boo
 
 
 __all__ = [
-    "VALID_FROM", "VALID_TO", "bringing", "count_of_keys", "index_of_versions", "insert", "removing", "table_of_history",
+    "VALID_FROM", "VALID_TO", "bringing", "count_of_keys", "index_of_versions", "insert", "removing", "shared_key", "table_of_history",
     "unusable_key",
 ]  # fmt: skip

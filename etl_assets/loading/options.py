@@ -86,6 +86,16 @@ class WriteOptions:
     primary_key: tuple[str, ...] = ()
     partition_expr: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Text is taken for what it names: who writes schema_change="widen" in Python means no other thing.
+        for name, kind in (("disposition", WriteDisposition), ("merge_strategy", MergeStrategy), ("schema_change", SchemaChange)):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, _choice(kind, given, name, "WriteOptions"))
+        for name in ("merge_key", "primary_key"):
+            object.__setattr__(self, name, _names(getattr(self, name), name, "WriteOptions"))
+        object.__setattr__(self, "close_absent", _flag(self.close_absent, "close_absent", "WriteOptions"))
+
     @property
     def on_schema_change(self) -> SchemaChange:
         """What a changed shape does."""

@@ -66,7 +66,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         *,
         table: str,
         schema: str = "public",
-        disposition: WriteDisposition | str = WriteDisposition.REPLACE,
+        disposition: WriteDisposition | str | None = None,
         primary_key: Sequence[str] = (),
         partition: Partition | Mapping[str, Any] | None = None,
         options: WriteOptions | None = None,
@@ -82,10 +82,10 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
                 transient failure.
             table: Name of the table.
             schema: Its schema, made when missing.
-            disposition: "replace", "append", "merge" or "replace_partition".
+            disposition: "replace", "append", "merge" or "replace_partition"; None for "replace".
             primary_key: Key columns; a merge needs them.
             partition: Rows that a replace_partition replaces: values by column or expression, such as `{"day": "2013-01-01"}`.
-            options: Everything about how rows are written, instead of `disposition` and `primary_key`.
+            options: Everything about how rows are written, instead of `disposition` and `primary_key`: `WriteOptions(...)`.
             watermarks: How far sources were read, for the asset `schema/table`: the next `watermarks()` returns them.
             most_quarantined: Largest share of rows, 0 to 1, that may go to the quarantine because PostgreSQL cannot store them.
             load_id: Of this delivery; a second call with it finds the first one's rows and loads nothing. None for a new one.
@@ -95,7 +95,13 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
             EtlError: As `writer.write`; the table is then as it was.
         """
         asset = f"{schema}/{table}"
-        given = options or WriteOptions(disposition=read_disposition(disposition, asset), primary_key=tuple(primary_key))
+        if options is not None and (disposition is not None or primary_key or not isinstance(options, WriteOptions)):
+            raise ConfigurationError(
+                asset, "options are WriteOptions, and say disposition and primary_key themselves.",
+                'write options=WriteOptions(disposition="append", ...), or leave options out.',
+            )  # fmt: skip
+        chosen = read_disposition(disposition or WriteDisposition.REPLACE, asset)
+        given = options or WriteOptions(disposition=chosen, primary_key=tuple(primary_key))
         given.refuse_contradictions(asset)
         if isinstance(most_quarantined, bool) or not 0 <= most_quarantined <= 1:
             raise ConfigurationError(asset, f"most_quarantined is a share from 0 to 1; given: {most_quarantined!r}.", "write 0.01 for 1 %.")

@@ -11,7 +11,7 @@ from psycopg2 import sql
 
 from etl_assets.errors import DatabaseRefusedError
 from etl_assets.loading import ddl, merging, session, shape
-from etl_assets.loading.options import SchemaChange, WriteDisposition, WriteOptions
+from etl_assets.loading.options import MergeStrategy, SchemaChange, WriteDisposition, WriteOptions
 from etl_assets.loading.table import ReplaceStrategy, TableRef, TableSpec, TableState
 
 
@@ -83,6 +83,7 @@ def prepare(cursor: Any, table: TableRef, spec: TableSpec, options: WriteOptions
     if existing is None:
         return Preparation(builds=wanted, strategy=swap)
     wanted = shape.without_guesses(existing, wanted)
+    _refuse_update_of_versions(existing, table, options, where)
     if options.keeps_history and merging.VALID_FROM not in existing.by_name:
         raise DatabaseRefusedError(
             where, f"the table {table} keeps no versions of its rows: it has no column {merging.VALID_FROM}.",
@@ -116,6 +117,15 @@ def _refuse_names(table: TableRef, spec: TableSpec, options: WriteOptions, where
         raise DatabaseRefusedError(
             where, f"the rows have a column {merging.VALID_FROM} or {merging.VALID_TO}, which scd2 adds itself.", "rename it."
         )
+
+
+def _refuse_update_of_versions(existing: TableState, table: TableRef, options: WriteOptions, where: str) -> None:
+    rewrites = options.merge_strategy in (MergeStrategy.UPDATE, MergeStrategy.DELETE_INSERT)
+    if options.disposition is WriteDisposition.MERGE and rewrites and merging.VALID_FROM in existing.primary_key:
+        raise DatabaseRefusedError(
+            where, f"the table {table} keeps all versions of its rows, and {options.merge_strategy.value} would rewrite them.",
+            'say merge_strategy "scd2", or choose another table.',
+        )  # fmt: skip
 
 
 def _takes(existing: TableState, spec: TableSpec, table: TableRef) -> bool:

@@ -171,7 +171,9 @@ def _columns(existing: TableState, spec: TableSpec, table: TableRef) -> list[Cha
                     statements=(_alter(table, column.name, sql.SQL("TYPE {}").format(sql.SQL(column.type))),),
                 )
             )
-        if there is not None and column.nullable and not there.nullable and column.name not in existing.primary_key:
+        # A frame says nothing of NULLs: what it holds is looked at row by row.
+        may_be_null = column.nullable and not spec.is_inferred
+        if there is not None and may_be_null and not there.nullable and column.name not in existing.primary_key:
             statement = _alter(table, column.name, sql.SQL("DROP NOT NULL"))
             found.append(Change(kind="widen column", says=f"{column.name} may be NULL", statements=(statement,)))
     return found
@@ -201,6 +203,8 @@ def _impossible(existing: TableState, spec: TableSpec) -> list[str]:
         # Text of a frame is read by the type that the table has, where that is read from text.
         and not (spec.is_inferred and column.type == "text" and _is_read_from_text(there.type))
     ]
+    if existing.managed and spec.primary_key and existing.primary_key not in ((), spec.primary_key):
+        found.append(f"primary key ({', '.join(existing.primary_key)}) -> ({', '.join(spec.primary_key)})")
     given = set(spec.names)
     found += [
         f"-{column.name} {column.type}, which may not be NULL and has no default"

@@ -30,7 +30,7 @@ BOOKKEEPING: Final = (
         made_table oid,
         recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )""",
-    """CREATE UNIQUE INDEX IF NOT EXISTS loads_succeeded_once ON etl.loads (load_id) WHERE status = 'succeeded'""",
+    """CREATE UNIQUE INDEX IF NOT EXISTS loads_succeeded_once ON etl.loads (load_id, target_table) WHERE status = 'succeeded'""",
     """CREATE INDEX IF NOT EXISTS loads_that_made_tables ON etl.loads (made_table) WHERE made_table IS NOT NULL""",
     """CREATE INDEX IF NOT EXISTS loads_by_asset ON etl.loads (asset, recorded_at)""",
     """COMMENT ON TABLE etl.loads IS 'Load ledger: one row per load; a successful one commits with its data.'""",

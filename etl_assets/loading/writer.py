@@ -158,6 +158,7 @@ def _attempt(engine: Engine, request: LoadRequest, rows: Rows, patience: Patienc
         applied = dispositions.apply(cursor, request, request.spec, rows)
         final = rows.finish(request)
         _refuse_only_new(final)
+        _refuse_part_of_a_snapshot(final)
         ledger.keep_watermarks(cursor, final)
         ledger.mark_replayed(cursor, final)
         ledger.quarantine(connection, final, final.rejected)
@@ -185,6 +186,16 @@ def _refuse_only_new(request: LoadRequest) -> None:
         raise DatabaseRefusedError(
             request.identity.asset, f"it reads only what is new, and {disposition.value} would drop the rows loaded before.",
             'say write="append", or write="merge" when rows are read again.',
+        )  # fmt: skip
+
+
+def _refuse_part_of_a_snapshot(request: LoadRequest) -> None:
+    kept_aside = request.counts.quarantined if request.counts is not None else 0
+    if request.write.close_absent and kept_aside:
+        raise DatabaseRefusedError(
+            request.identity.asset,
+            f"close_absent takes the rows for all there are, and {kept_aside} of them go to the quarantine: their keys would end.",
+            "correct these rows, or leave close_absent out.",
         )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ _TRANSIENT_CLASSES = ("08", "53", "57P")
 # Conflicts, time limits of locks and statements, and of transactions that wait for their client.
 _TRANSIENT_STATES = {"40001", "40P01", "55P03", "57014", "25P03", "25P04"}
 _READ_ONLY = "25006"  # a source is opened so and stays so; a target may be a standby during a switch-over
+_LOCKED = "55P03"
 _RAISED = "P0001"  # by a trigger, about a row
 _NEVER_RETRIED = {"53100", "53200"}  # disk full, out of memory: repeating makes it worse
 _SECRET_OPTION = re.compile("pass|pwd|secret|token|odbc_connect", re.IGNORECASE)
@@ -125,6 +126,11 @@ def explain_error(error: BaseException, *, where: str, role: Literal["source", "
         return _explain_without_state(original, said, where)
     if state[:2] == "28":
         return AuthenticationError(where, f"PostgreSQL refused the credentials ({said}).", "check user and password of the URL.")
+    if state == _LOCKED:
+        return DatabaseUnavailableError(
+            where, f"another session holds a lock that is needed ({said}, SQLSTATE {state}).",
+            "end that session (pg_blocking_pids names it), or wait longer by lock_timeout_seconds.",
+        )  # fmt: skip
     if _is_transient(state, role):
         return DatabaseUnavailableError(where, f"{said} (SQLSTATE {state}).", "it is tried again; if it stays, look at the server.")
     if state[:2] == "22" and role == "source":

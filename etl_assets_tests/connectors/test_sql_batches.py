@@ -108,8 +108,9 @@ MEASURE = """
 def test_memory_does_not_grow_with_the_rows(urls: dict[str, str], name: str) -> None:
     """Ten times as many rows, 200 MiB more, take no more than 60 MiB more memory at the peak."""
     measured = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(MEASURE), urls[name], NUMBERS[name]], capture_output=True, text=True, check=True
+        [sys.executable, "-c", textwrap.dedent(MEASURE), urls[name], NUMBERS[name]], capture_output=True, text=True, check=False
     )
+    assert measured.returncode == 0, measured.stderr
     assert int(measured.stdout) < 60
 
 

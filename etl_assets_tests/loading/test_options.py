@@ -370,7 +370,7 @@ def test_lists_and_flags_of_an_output(postgres: PostgresResource) -> None:
 def test_an_output_that_contradicts_the_definition(postgres: PostgresResource, make: Any) -> None:
     """What both say together is judged: a strategy without a merge fails the run, and the table stays."""
     assert materialize(postgres, make({}, {}, [1])).success
-    definition = {"write_mode": "merge", "merge_strategy": "insert_only", "primary_key": ["id"]}
+    definition = {"write_mode": "merge", "merge_strategy": "insert_only"}
     result = materialize(postgres, make(definition, {"write_mode": "append"}, [2]))
     assert "shop/t: a merge strategy has no meaning for append" in why(result)
     assert stored(postgres) == [(1,)]

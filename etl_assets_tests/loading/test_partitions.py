@@ -49,7 +49,8 @@ def sales(*rows: tuple[int, str | None]) -> pd.DataFrame:
 
 def load(postgres: PostgresResource, rows: Any, partition: Partition | Mapping[str, Any], **more: Any) -> LoadResult:
     """Replace a partition of `public.t`."""
-    return postgres.load(rows, table="t", disposition="replace_partition", partition=partition, **more)
+    how = {} if "options" in more else {"disposition": "replace_partition"}
+    return postgres.load(rows, table="t", partition=partition, **how, **more)
 
 
 def stored(postgres: PostgresResource, columns: str = "id, region") -> list[Any]:

@@ -333,10 +333,10 @@ def test_values_that_the_types_of_others_do_not_hold(postgres: PostgresResource)
 
 
 def test_types_of_others_change_when_it_is_said(postgres: PostgresResource) -> None:
-    """Somebody who says widen widens the table of others too, NOT NULL included; their check stays."""
+    """Somebody who says widen widens the types of others too; NOT NULL, of which a frame says nothing, and their check stay."""
     run(postgres.url, THEIRS)
     load(postgres, NEW, "append", "widen")
-    assert types(postgres) == {"id": "integer!", "note": "text"}
+    assert types(postgres) == {"id": "integer!", "note": "text!"}
     assert run(postgres.url, "SELECT count(*) FROM pg_constraint WHERE conname = 't_note_check'") == [(1,)]
 
 
