@@ -25,6 +25,11 @@ from etl_assets.loading.table import Applied, ColumnSpec, LoadRequest, TableRef,
 
 logger = logging.getLogger(__name__)
 
+_DEFERRABLE_REFERENCES = """
+    SELECT nspname::text, conname::text FROM pg_constraint JOIN pg_namespace n ON n.oid = connamespace
+     WHERE contype = 'f' AND condeferrable AND confrelid = %s::regclass AND conrelid <> confrelid
+"""
+
 
 _INDEXES = "SELECT relname::text FROM pg_index JOIN pg_class ON oid = indexrelid WHERE indrelid = %s::regclass"
 
@@ -101,7 +106,10 @@ def _change(cursor: Any, request: LoadRequest, spec: TableSpec, rows: Rows, prep
 
 def _delete_all(cursor: Any, request: LoadRequest) -> int:
     """Empty the table before its rows come anew; rows that others reference may be away for that long, where their constraint lets them."""
-    cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+    cursor.execute(_DEFERRABLE_REFERENCES, (session.quoted(cursor, request.target),))
+    references = [sql.Identifier(schema, name) for schema, name in cursor.fetchall()]
+    if references:
+        cursor.execute(sql.SQL("SET CONSTRAINTS {} DEFERRED").format(sql.SQL(", ").join(references)))
     try:
         cursor.execute(session.composed("DELETE FROM {}", request.target))
     except psycopg2.errors.ForeignKeyViolation as error:

@@ -13,7 +13,7 @@ import pytest
 from pandera.typing import DataFrame
 
 from etl_assets.assets import etl_asset
-from etl_assets.errors import DatabaseRefusedError, EtlError
+from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.options import MergeStrategy, SchemaChange, WriteDisposition, WriteOptions
 from etl_assets.loading.postgres import PostgresResource
@@ -272,3 +272,25 @@ def test_names_that_postgresql_would_cut(postgres: PostgresResource, what: str) 
     rows = OLD.rename(columns={"note": name}) if what == "column" else OLD
     with pytest.raises(EtlError, match=r"(?s)x{63}.*63"):
         postgres.load(rows, table=name if what == "table" else "t")
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_replace_of_a_table_that_others_reference(postgres: PostgresResource, deferrable: bool) -> None:
+    """Referenced rows may be away while a table is loaded anew where their constraint is deferrable; else the error says what to do."""
+    rows = pd.DataFrame({"id": [1, 2]})
+    postgres.load(rows, table="t", primary_key=["id"])
+    run(
+        postgres.url,
+        f"CREATE TABLE public.child (t bigint CONSTRAINT of_t REFERENCES public.t {'DEFERRABLE' if deferrable else ''})",
+        "INSERT INTO public.child VALUES (2)",
+    )
+    if deferrable:
+        assert postgres.load(rows.assign(n=1), table="t", primary_key=["id"]).rows_loaded == 2
+        with pytest.raises(UnstorableValueError, match="of_t"):
+            postgres.load(rows.head(1).assign(n=2), table="t", primary_key=["id"])
+    else:
+        with pytest.raises(
+            DatabaseRefusedError, match=r'of_t on public\.child.* Next: say write="merge", or make that foreign key DEFERRABLE'
+        ):
+            postgres.load(rows, table="t", primary_key=["id"])
+    assert run(postgres.url, "SELECT id FROM public.t ORDER BY 1") == [(1,), (2,)]
