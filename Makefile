@@ -1,6 +1,7 @@
 # `make help` lists the targets. Everything is made inside the folder: .venv holds the packages, .etl the servers and data.
 
 PYTHON ?= python3
+AIRFLOW2_PYTHON ?= $(PYTHON)
 VENV ?= .venv
 PORT ?= 3000
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -22,7 +23,7 @@ test: install-development ## Run linters, types and tests; needs nothing but Pyt
 	$(MAKE) --no-print-directory check
 	$(VENV)/bin/pytest -n 2 --show-capture=stdout
 
-acceptance: install-development $(VENV)/httpbin/.installed ## Run the tests that need system packages (installed with apt when allowed)
+acceptance: install-development $(VENV)/httpbin/.installed $(VENV)/airflow2/.installed ## Run the tests that need system packages (installed with apt when allowed)
 	@sh etl_assets_tests/acceptance/packages.sh
 	$(VENV)/bin/pytest etl_assets_tests/acceptance --override-ini norecursedirs=.* --show-capture=stdout
 
@@ -61,6 +62,17 @@ $(VENV)/httpbin/.installed: $(VENV)/.installed-development $(LOCKS)/httpbin.txt
 	@$(VENV)/httpbin/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --use-pep517 --compile -r $(LOCKS)/httpbin.txt
 	@touch $@
 
+# The project itself without its dependencies: the bridge runs beside Airflow 2, etl_assets does not.
+$(VENV)/airflow2/.installed: $(VENV)/.installed $(LOCKS)/airflow2.txt
+	@$(AIRFLOW2_PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "error: $(AIRFLOW2_PYTHON) is $$($(AIRFLOW2_PYTHON) --version 2>&1); Airflow 2 needs Python 3.11 or 3.12." \
+			"Next: make AIRFLOW2_PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(VENV)/airflow2/bin/python || $(AIRFLOW2_PYTHON) -m venv $(VENV)/airflow2
+	@echo "Installing Airflow 2 into $(VENV)/airflow2 (about a minute) ..."
+	@$(VENV)/airflow2/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --use-pep517 --compile -r $(LOCKS)/airflow2.txt
+	@PYTHONWARNINGS=ignore $(VENV)/airflow2/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
 lock: ## Resolve pyproject.toml anew into .requirements (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		--extra embedded --extra ui --extra demo pyproject.toml -o $(LOCKS)/demo.txt
@@ -69,6 +81,8 @@ lock: ## Resolve pyproject.toml anew into .requirements (needs uv)
 		-o $(LOCKS)/development.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		--group pyproject.toml:httpbin -o $(LOCKS)/httpbin.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--group pyproject.toml:airflow2 -o $(LOCKS)/airflow2.txt
 
 clean: ## Stop the embedded server and remove everything that was made, data included
 	@test ! -x $(VENV)/bin/etl-assets || $(VENV)/bin/etl-assets postgres remove --yes
