@@ -1,8 +1,10 @@
 """Any Dagster asset job as an Airflow DAG, in two halves joined only by files.
 
-    Dagster side   export.py   definitions -> manifest            runner.py   executes one step of a run
-    between        manifest.py the hand-over, standard library    launcher.py how a task reaches the runner
-    Airflow side   dags.py     manifest -> DAG                    operators.py the tasks
+    Dagster side   export.py job_manifest.py plan.py remarks.py config_schema.py   definitions -> manifest
+                   runner.py asset_runs.py reader.py                               carry out requests of tasks
+    between        manifest.py launcher.py selection.py differences.py             standard library
+    Airflow side   dags.py tasks.py options.py operators.py watching.py            manifest -> DAG
+                   alerts.py links.py compat.py
 
 The Airflow side never imports dagster or pandas when a DAG file is parsed; the Dagster side never imports airflow. Nothing here
 imports etl_assets.

@@ -5,37 +5,125 @@ Not here: what the commands do.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; errors are one message and exit code 1."""
     parser = argparse.ArgumentParser(prog="airflow-bridge", description="Convert Dagster asset jobs into Airflow DAGs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    export = commands.add_parser(
-        "export", help="write one manifest per job", description="Write one manifest per job of a Dagster project."
-    )
-    export.add_argument("-m", "--module", required=True, help="importable module with the definitions, such as etl_assets.definitions")
-    export.add_argument("-a", "--attribute", default="defs", help="name of the Definitions in it (default: defs)")
-    export.add_argument("-j", "--job", action="append", default=[], help="name of a job, may be repeated (default: all jobs)")
+    export = _command(commands, "export", "write one manifest per job", _export)
+    _project(export)
     export.add_argument("-o", "--output", required=True, type=Path, help="folder for the manifests")
-    export.add_argument("-l", "--location", help="name of the code location in Dagster's workspace (default: the module)")
-    chosen = parser.parse_args()
-    sys.exit(_export(chosen))
+    export.add_argument("--strict", action="store_true", help="write nothing when there is a warning or an error about a job")
+    export.add_argument("--pools", type=Path, metavar="FILE", help="also write the jobs' pools, for `airflow pools import FILE`")
+    export.add_argument(
+        "--pool-slots", action="append", default=[], metavar="[POOL=]N", help="slots of a pool, or of every pool (default: 1)"
+    )
+    check = _command(commands, "check", "say what is stale, what cannot work, and what is not converted", _check)
+    _project(check)
+    check.add_argument("-o", "--output", type=Path, help="folder of the exported manifests; without it only the project is looked at")
+    check.add_argument("--strict", action="store_true", help="warnings fail too")
+    diff = _command(commands, "diff", "say what changes in the DAGs between two exports; exit code 1 when something does", _diff)
+    diff.add_argument("old", type=Path, help="manifest, or folder of manifests")
+    diff.add_argument("new", type=Path, help="manifest, or folder of manifests")
+    chosen = parser.parse_args(arguments)
+    sys.exit(chosen.run(chosen))
+
+
+def _command(commands: Any, name: str, says: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}.")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _project(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-m", "--module", required=True, help="importable module with the definitions, such as etl_assets.definitions")
+    parser.add_argument("-a", "--attribute", default="defs", help="name of the Definitions in it (default: defs)")
+    parser.add_argument("-j", "--job", action="append", default=[], help="name of a job, may be repeated (default: all jobs)")
+    parser.add_argument("-l", "--location", help="name of the code location in Dagster's workspace (default: the module)")
 
 
 def _export(chosen: argparse.Namespace) -> int:
-    from airflow_bridge.export import ExportError
-    from airflow_bridge.export import export as run
+    from airflow_bridge.export import ExportError, manifests_of, read_project, write, write_pools
 
     try:
-        written = run(chosen.module, chosen.output, attribute=chosen.attribute, jobs=chosen.job, location=chosen.location)
-    except ExportError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    for path in written:
+        slots, otherwise = _slots(chosen.pool_slots)
+        manifests = manifests_of(read_project(chosen.module, attribute=chosen.attribute, location=chosen.location), chosen.job)
+    except (ExportError, ValueError) as error:
+        return _error(str(error))
+    serious = _remarks(manifests, notes=False)
+    if chosen.strict and serious:
+        return _error("nothing was written: --strict allows no warning. Next: see above.")
+    for path in write(manifests, chosen.output):
         sys.stdout.write(f"wrote {path}\n")
+    if chosen.pools is not None:
+        count = write_pools(manifests, chosen.pools, slots, otherwise)
+        sys.stdout.write(f"wrote {chosen.pools} ({count} pools); next: airflow pools import {chosen.pools}\n")
     return 0
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from airflow_bridge.export import ExportError, manifests_of, read_project, stale
+
+    try:
+        manifests = manifests_of(read_project(chosen.module, attribute=chosen.attribute, location=chosen.location), chosen.job)
+    except ExportError as error:
+        return _error(str(error))
+    _remarks(manifests, notes=True)
+    levels = {remark.level for manifest in manifests for remark in manifest.remarks}
+    outdated = stale(manifests, chosen.output, everything=not chosen.job) if chosen.output is not None else []
+    for one in outdated:
+        sys.stdout.write(f"{one} Next: airflow-bridge export -m {chosen.module} -o {chosen.output}\n")
+    failed = bool(outdated) or "error" in levels or (chosen.strict and "warning" in levels)
+    if not failed:
+        sys.stdout.write(f"{len(manifests)} jobs can be converted{', and are exported as they are' if chosen.output else ''}.\n")
+    return int(failed)
+
+
+def _diff(chosen: argparse.Namespace) -> int:
+    from airflow_bridge.differences import differences
+    from airflow_bridge.manifest import ManifestError
+
+    try:
+        said = differences(chosen.old, chosen.new)
+    except ManifestError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    for one in said:
+        sys.stdout.write(f"{one}\n")
+    return int(bool(said))
+
+
+def _remarks(manifests: Sequence[Any], *, notes: bool) -> int:
+    """Print what is to be said of the jobs; returns how many warnings and errors there are."""
+    serious = 0
+    for manifest in manifests:
+        for remark in manifest.remarks:
+            serious += remark.level != "note"
+            if notes or remark.level != "note":
+                (sys.stdout if notes else sys.stderr).write(f"{manifest.job}: {remark}\n")
+    return serious
+
+
+def _slots(given: Sequence[str]) -> tuple[dict[str, int], int]:
+    named, otherwise = {}, 1
+    for one in given:
+        pool, _, count = one.rpartition("=")
+        if not count.isdigit() or int(count) < 1:
+            raise ValueError(f"--pool-slots {one}: the slots are no whole number above 0. Next: such as --pool-slots database=4.")
+        if pool:
+            named[pool] = int(count)
+        else:
+            otherwise = int(count)
+    return named, otherwise
+
+
+def _error(message: str) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -1,53 +1,70 @@
-"""Dagster definitions to manifests: a build step, run where the project is installed.
+"""Manifests of a Dagster project's jobs, written, held against the project, and compared: a build step, run where the project is installed.
 
-Not here: anything of Airflow; how a plan is read (`runner.py`).
+Not here: what a manifest says of a job (`job_manifest.py`); anything of Airflow.
 """
 
 import importlib
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from airflow_bridge.manifest import VERSION, Code, Dimension, Manifest, Retry, Schedule, Step, dump
-from airflow_bridge.runner import PlannedStep, plan_of
+from airflow_bridge.job_manifest import ExportError, Project
+from airflow_bridge.manifest import Code, Manifest, ManifestError, dump, load
 
 
-class ExportError(Exception):
-    """A job cannot be exported; the message names it, the cause and the next step."""
-
-
-def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence[str] = (), location: str | None = None) -> list[Path]:
-    """Write one manifest per job.
+def read_project(module: str, *, attribute: str = "defs", location: str | None = None) -> Project:
+    """Import a project.
 
     Args:
-        module: Importable module that holds the definitions.
-        folder: Where `<job>.json` goes; made when missing.
-        attribute: Name of the Definitions in the module.
-        jobs: Names of the jobs; empty for all of them.
+        module: Importable module that holds the definitions; the working directory is looked at too.
+        attribute: Name of the Definitions in it, or of a function that returns them.
         location: Name of the code location in Dagster's workspace; the module's name when None.
 
-    Returns:
-        The files, in order of job names.
+    Raises:
+        ExportError: No such module or attribute, or definitions that do not load.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ExportError(f"{module}: {error}. Next: name an importable module with -m, and its Definitions with -a.") from error
+    if callable(found):
+        found = found()
+    if not isinstance(found, dg.Definitions):
+        raise ExportError(f"{module}.{attribute} is a {type(found).__name__}, not Definitions. Next: name them with -a.")
+    try:
+        return Project(found, Code(module=module, attribute=attribute, location=location or module))
+    except dg.DagsterError as error:
+        raise ExportError(f"{module}.{attribute} does not load: {error}. Next: `dagster definitions validate -m {module}`.") from error
+
+
+def manifests_of(project: Project, jobs: Sequence[str] = ()) -> list[Manifest]:
+    """The manifests of these jobs, of all jobs when there are none named, in order of their names.
 
     Raises:
-        ExportError: No such module, attribute or job, or a job that cannot run step by step.
+        ExportError: There is no such job, or one cannot be converted.
     """
-    definitions = _definitions(module, attribute)
-    known = {job.name: job for job in definitions.get_repository_def().get_all_jobs() if not job.name.startswith("__")}
-    unknown = sorted(set(jobs) - set(known))
+    module = project.code.module
+    unknown = sorted(set(jobs) - set(project.jobs))
     if unknown:
-        raise ExportError(f"{module}: there are no jobs {unknown}; known: {sorted(known)}. Next: correct --job.")
-    if not known:
+        raise ExportError(f"{module}: there are no jobs {unknown}; known: {sorted(project.jobs)}. Next: correct --job.")
+    if not project.jobs:
         raise ExportError(f"{module}: the definitions hold no job. Next: add one with dagster.define_asset_job.")
+    return [project.manifest(name) for name in sorted(set(jobs) or project.jobs)]
+
+
+def write(manifests: Sequence[Manifest], folder: Path) -> list[Path]:
+    """Write `<job>.json` for each; a file is there whole or as it was. The folder is made when missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    code = Code(module=module, attribute=attribute, location=location or module)
     written = []
-    for name in sorted(jobs or known):
-        manifest = _manifest(definitions, known[name], code)
-        path = folder / f"{name}.json"
+    for manifest in manifests:
+        path = folder / f"{manifest.job}.json"
         partial = path.with_suffix(".partial")
         partial.write_text(dump(manifest), encoding="utf-8")
         partial.replace(path)
@@ -55,96 +72,49 @@ def export(module: str, folder: Path, *, attribute: str = "defs", jobs: Sequence
     return written
 
 
-def _definitions(module: str, attribute: str) -> dg.Definitions:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        loaded: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ExportError(f"{module}: {error}. Next: name an importable module with -m, and its Definitions with -a.") from error
-    if callable(loaded):
-        loaded = loaded()
-    if not isinstance(loaded, dg.Definitions):
-        raise ExportError(f"{module}.{attribute} is a {type(loaded).__name__}, not Definitions. Next: name them with -a.")
-    return loaded
+def write_pools(manifests: Sequence[Manifest], path: Path, slots: Mapping[str, int], otherwise: int) -> int:
+    """Write a file for `airflow pools import`, and return how many pools it has.
+
+    Args:
+        manifests: Whose pools.
+        path: JSON file.
+        slots: Of a pool by its name.
+        otherwise: Slots of the others.
+    """
+    names = sorted({pool for manifest in manifests for pool in manifest.pools})
+    content = {
+        name: {"slots": slots.get(name, otherwise), "description": f"Dagster pool {name}", "include_deferred": False} for name in names
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return len(names)
 
 
-def _manifest(definitions: dg.Definitions, job: dg.JobDefinition, code: Code) -> Manifest:
-    specs = {spec.key: spec for assets in definitions.assets or [] if isinstance(assets, dg.AssetsDefinition) for spec in assets.specs}
-    steps = tuple(_step(planned, specs) for planned in plan_of(job))
-    return Manifest(
-        version=VERSION,
-        job=job.name,
-        description=job.description,
-        code=code,
-        schedule=_schedule(definitions, job.name),
-        partitions=_partitions(job),
-        steps=steps,
-    )
+def stale(manifests: Sequence[Manifest], folder: Path, *, everything: bool) -> list[str]:
+    """What a folder says otherwise than the project, a sentence each.
+
+    Args:
+        manifests: Of the project as it is.
+        folder: Of the manifests that were exported.
+        everything: The manifests are those of all jobs, so that a file of another job is left over.
+    """
+    said = []
+    for manifest in manifests:
+        path = folder / f"{manifest.job}.json"
+        if not path.exists():
+            said.append(f"{path} is missing: job {manifest.job} was not exported.")
+            continue
+        try:
+            exported = load(path)
+        except ManifestError as error:
+            said.append(str(error))
+            continue
+        if dump(exported) != dump(manifest):
+            said.append(f"{path} is stale: job {manifest.job} has changed since.")
+    known = {manifest.job for manifest in manifests}
+    if everything:
+        said += [f"{path} is left over: there is no such job." for path in sorted(folder.glob("*.json")) if path.stem not in known]
+    return said
 
 
-def _partitions(job: dg.JobDefinition) -> tuple[Dimension, ...]:
-    definition = job.partitions_def
-    if definition is None:
-        return ()
-    if isinstance(definition, dg.MultiPartitionsDefinition):
-        return tuple(_dimension(one.name, one.partitions_def, job.name) for one in definition.partitions_defs)
-    return (_dimension("", definition, job.name),)
-
-
-def _dimension(name: str, definition: dg.PartitionsDefinition, job: str) -> Dimension:
-    if isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        return Dimension(
-            name=name,
-            kind="time",
-            cron=definition.cron_schedule,
-            timezone=definition.timezone,
-            format=definition.fmt,
-            start=definition.start.isoformat(),
-            end=definition.end.isoformat() if definition.end is not None else None,
-        )
-    if isinstance(definition, dg.StaticPartitionsDefinition):
-        return Dimension(name=name, kind="static", keys=tuple(definition.get_partition_keys()))
-    if isinstance(definition, dg.DynamicPartitionsDefinition) and definition.name is not None:
-        return Dimension(name=name, kind="dynamic", dynamic=definition.name)
-    raise ExportError(f"job {job}: partitions of the kind {type(definition).__name__} are not converted. Next: leave it out by --job.")
-
-
-def _step(planned: PlannedStep, specs: dict[dg.AssetKey, dg.AssetSpec]) -> Step:
-    own = [specs[key] for key in planned.assets if key in specs]
-    # A step that only checks stands in the group of the asset it checks.
-    about = own or [specs[key] for key, _ in planned.checks if key in specs]
-    return Step(
-        key=planned.key,
-        assets=tuple(key.to_user_string() for key in planned.assets),
-        checks=tuple(f"{key.to_user_string()}:{name}" for key, name in planned.checks),
-        upstream=planned.upstream,
-        group=about[0].group_name if about else None,
-        description=own[0].description if own else None,
-        owners=tuple(sorted({owner for spec in own for owner in spec.owners})),
-        kinds=tuple(sorted({kind for spec in own for kind in spec.kinds})),
-        pool=planned.pool,
-        retry=_retry(planned.retry_policy),
-    )
-
-
-def _retry(policy: dg.RetryPolicy | None) -> Retry | None:
-    if policy is None:
-        return None
-    return Retry(
-        max_retries=policy.max_retries,
-        delay_seconds=float(policy.delay or 0),
-        backoff=policy.backoff.value.lower() if policy.backoff else "constant",
-        jitter=policy.jitter.value.lower() if policy.jitter else "none",
-    )
-
-
-def _schedule(definitions: dg.Definitions, job: str) -> Schedule | None:
-    for schedule in definitions.get_repository_def().schedule_defs:
-        if schedule.job_name == job and isinstance(schedule.cron_schedule, str):
-            return Schedule(cron=schedule.cron_schedule, timezone=schedule.execution_timezone or "UTC")
-    return None
-
-
-__all__ = ["ExportError", "export"]
+__all__ = ["ExportError", "manifests_of", "read_project", "stale", "write", "write_pools"]

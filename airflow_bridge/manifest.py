@@ -8,13 +8,17 @@ Not here: how it is made (`export.py`), what becomes of it (`dags.py`).
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-VERSION = 2
+VERSION = 3
+LONGEST_TASK_ID = 250
+"""Characters that Airflow allows in the id of a task."""
 _EXPORT_AGAIN = "run `airflow-bridge export` again"
+_TASK_ID = re.compile(r"[\w.-]+", re.ASCII)
 
 
 class ManifestError(Exception):
@@ -39,32 +43,69 @@ class Retry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Check:
+    """An asset check that a step evaluates.
+
+    Attributes:
+        asset: Key of the asset it is about.
+        name: Of the check.
+        blocking: What comes after the asset waits for it, and does not run when it fails.
+    """
+
+    asset: str
+    name: str
+    blocking: bool
+
+    def __str__(self) -> str:
+        return f"{self.asset}:{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One step of the job, one task of the DAG.
 
     Attributes:
         key: Dagster's step key; also the task id.
+        node: The asset, graph asset or op it belongs to; several steps of a graph asset share one.
         assets: Keys of the assets it materialises, such as "clean/flights".
-        checks: Asset checks it evaluates, as "asset key:check name".
+        checks: Asset checks it evaluates.
         upstream: Keys of the steps it waits for.
+        external: Keys of the assets it reads that this job does not make.
+        outlets: Keys of its assets that no other step of the job reads, or that another job reads.
         group: Asset group; None for steps without an asset.
         description: Of the asset, for the task's documentation.
         owners: Of the assets.
         kinds: Of the assets.
+        tags: Of the assets.
+        code_version: Of the asset; None for none.
         pool: Dagster pool; None for none.
+        priority: Dagster's `dagster/priority`; higher ones come first.
         retry: None when the step is not tried again.
+        airflow: What the asset's metadata asks of Airflow, `airflow/<name>` by name.
     """
 
     key: str
-    assets: tuple[str, ...]
-    checks: tuple[str, ...]
-    upstream: tuple[str, ...]
-    group: str | None
-    description: str | None
-    owners: tuple[str, ...]
-    kinds: tuple[str, ...]
-    pool: str | None
-    retry: Retry | None
+    node: str
+    assets: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    upstream: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
+    outlets: tuple[str, ...] = ()
+    group: str | None = None
+    description: str | None = None
+    owners: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    code_version: str | None = None
+    pool: str | None = None
+    priority: int = 0
+    retry: Retry | None = None
+    airflow: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def only_checks(self) -> bool:
+        """It evaluates checks and makes nothing."""
+        return bool(self.checks) and not self.assets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +128,16 @@ class Schedule:
     """When Dagster would run the job.
 
     Attributes:
-        cron: Five fields.
+        name: Of the schedule.
+        cron: Cron expressions; the job runs at the times of each.
         timezone: IANA name.
+        running: It is switched on by default.
     """
 
-    cron: str
+    name: str
+    cron: tuple[str, ...]
     timezone: str
+    running: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +154,7 @@ class Dimension:
         format: Of time partitions: the key of one, as strftime writes it.
         start: Of time partitions: start of the first one, ISO 8601.
         end: Of time partitions: end of the last one; None for no end.
+        offset: Of time partitions: how many there are beyond the last one that is over.
     """
 
     name: str
@@ -120,6 +166,29 @@ class Dimension:
     format: str | None = None
     start: str | None = None
     end: str | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remark:
+    """Something of the job that a DAG cannot have, or has otherwise.
+
+    Attributes:
+        level: "error": the DAG cannot work; "warning": something is missing in it; "note": it differs.
+        code: Short name, such as "in-memory-io".
+        subject: Asset, schedule, sensor or step.
+        reason: What is so.
+        next_step: What to do about it.
+    """
+
+    level: str
+    code: str
+    subject: str
+    reason: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return f"{self.level} {self.code}: {self.subject}: {self.reason} Next: {self.next_step}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,22 +198,41 @@ class Manifest:
     Attributes:
         version: Of this format.
         job: Name of the Dagster job.
-        description: Of the job.
         code: Where its definitions are.
-        schedule: Its schedule in Dagster; None for none.
+        description: Of the job.
+        tags: Of the job.
+        schedules: That run it in Dagster.
         partitions: Dimensions of its partitions, in the order of their names; empty for a job without.
         steps: In an order in which each follows its upstream.
+        whole: Its steps are only known while it runs, so one task runs all of it.
+        config: JSON schema of its run config.
+        environment: Names of the variables that its resources read.
+        max_runtime_seconds: Dagster's `dagster/max_runtime`; None for no limit.
+        fresh_seconds: The shortest time within which one of its assets has to be made again; None for none.
+        remarks: What differs in Airflow.
         fingerprint: SHA-256 over everything else.
     """
 
     version: int
     job: str
-    description: str | None
     code: Code
-    schedule: Schedule | None
-    partitions: tuple[Dimension, ...]
-    steps: tuple[Step, ...]
+    description: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    schedules: tuple[Schedule, ...] = ()
+    partitions: tuple[Dimension, ...] = ()
+    steps: tuple[Step, ...] = ()
+    whole: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: tuple[str, ...] = ()
+    max_runtime_seconds: float | None = None
+    fresh_seconds: float | None = None
+    remarks: tuple[Remark, ...] = ()
     fingerprint: str = ""
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The Dagster pools of its steps."""
+        return tuple(sorted({step.pool for step in self.steps if step.pool is not None}))
 
 
 def dump(manifest: Manifest) -> str:
@@ -190,15 +278,23 @@ def _fingerprint(content: Mapping[str, Any]) -> str:
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
-    steps = tuple(_step(step) for step in content["steps"])
-    schedule = Schedule(**content["schedule"]) if content["schedule"] else None
-    partitions = tuple(Dimension(**{**one, "keys": tuple(one["keys"])}) for one in content["partitions"])
-    return Manifest(**{**content, "code": Code(**content["code"]), "schedule": schedule, "partitions": partitions, "steps": steps})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    return Manifest(
+        **{
+            **given,
+            "code": Code(**given["code"]),
+            "schedules": tuple(Schedule(**{**one, "cron": tuple(one["cron"])}) for one in given["schedules"]),
+            "partitions": tuple(Dimension(**{**one, "keys": tuple(one["keys"])}) for one in given["partitions"]),
+            "steps": tuple(_step(one) for one in given["steps"]),
+            "remarks": tuple(Remark(**one) for one in given["remarks"]),
+        }
+    )
 
 
 def _step(content: Mapping[str, Any]) -> Step:
-    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    return Step(**{**fields, "retry": Retry(**fields["retry"]) if fields["retry"] else None})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    checks = tuple(Check(**one) for one in given["checks"])
+    return Step(**{**given, "checks": checks, "retry": Retry(**given["retry"]) if given["retry"] else None})
 
 
 def _check_graph(manifest: Manifest, path: Path) -> None:
@@ -206,6 +302,11 @@ def _check_graph(manifest: Manifest, path: Path) -> None:
     for step in manifest.steps:
         if step.key in seen:
             raise ManifestError(f"{path}: two steps are named {step.key!r}. Next: rename one of the assets, then {_EXPORT_AGAIN}.")
+        if len(step.key) > LONGEST_TASK_ID or not _TASK_ID.fullmatch(step.key):
+            raise ManifestError(
+                f"{path}: step {step.key[:80]!r} cannot be the id of a task: at most {LONGEST_TASK_ID} letters, digits, '_', '-' and '.'. "
+                f"Next: rename the asset, then {_EXPORT_AGAIN}."
+            )
         waiting = [name for name in step.upstream if name not in seen]
         if waiting:
             raise ManifestError(
@@ -214,4 +315,7 @@ def _check_graph(manifest: Manifest, path: Path) -> None:
         seen.add(step.key)
 
 
-__all__ = ["VERSION", "Code", "Dimension", "Manifest", "ManifestError", "Retry", "Schedule", "Step", "dump", "load"]
+__all__ = [
+    "LONGEST_TASK_ID", "VERSION", "Check", "Code", "Dimension", "Manifest", "ManifestError", "Remark", "Retry", "Schedule", "Step", "dump",
+    "load",
+]  # fmt: skip

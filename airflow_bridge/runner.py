@@ -1,200 +1,347 @@
-"""One request, one response: executes a step of a Dagster run that belongs to an Airflow run, or closes that run.
+"""One request, one response: executes steps of the Dagster run that belongs to an Airflow run, or closes that run.
 
-All tasks of one DAG run share one Dagster run, whose id follows from the Airflow ids, so that every task can find or create it.
-The status lives in Dagster's event log only.
+All tasks of one DAG run share one Dagster run, for ever: its id follows from the Airflow ids, so that every task can find or create it.
+It starts with its first step, `finish` ends it, and tasks that are cleared afterwards open it again. The status of a step lives in
+Dagster's event log only.
 
-The ONLY module that touches what Dagster does not publish (execution plans, reconstruction, origins); contract tests guard it
+Beside `plan.py` the only module that touches what Dagster does not publish (execution plans, origins, run events); contract tests guard it
 against a new Dagster release. Imports no airflow.
+
+Not here: runs of a single asset, by what Dagster publishes (`asset_runs.py`).
 """
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
-import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import sqlalchemy.exc
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.errors import DagsterRunAlreadyExists
 from dagster._core.events import DagsterEvent
-from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
+from dagster._core.execution.api import ExecuteRunWithPlanIterable, create_execution_plan
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.execute_plan import inner_plan_execution_iterator
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from airflow_bridge.launcher import FinishRequest, Response, StepRequest
+from airflow_bridge import asset_runs
+from airflow_bridge.launcher import (
+    AssetsRequest,
+    CheckResult,
+    FinishRequest,
+    JobRequest,
+    Request,
+    Response,
+    StepRequest,
+    request_of,
+)  # fmt: skip
 
-_NAMESPACE = uuid.UUID("0b8f2a4e-6c1d-5e3f-9a7b-2d4c6e8f0a1b")
+TESTED = ("1.13",)
+"""Releases of Dagster that the contract tests have passed with."""
 # As Dagster writes a range of partitions.
 _RANGE = "..."
+_ROUND = "airflow/clear_number"
 _CANCELED = {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
-_VERDICTS = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_SKIPPED}
+_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_KIND = dg.DagsterEventType
+_VERDICTS = {_KIND.STEP_SUCCESS, _KIND.STEP_FAILURE, _KIND.STEP_SKIPPED}
+_FINE = {_KIND.STEP_SUCCESS.value, _KIND.STEP_SKIPPED.value}
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlannedStep:
-    """A step of a job's execution plan.
-
-    Attributes:
-        key: Step key.
-        assets: Keys of the assets it materialises.
-        checks: Asset key and name of the checks it evaluates.
-        upstream: Keys of the steps it waits for.
-        pool: Its pool; None for none.
-        retry_policy: Dagster's policy; None for none.
-    """
-
-    key: str
-    assets: tuple[dg.AssetKey, ...]
-    checks: tuple[tuple[dg.AssetKey, str], ...]
-    upstream: tuple[str, ...]
-    pool: str | None
-    retry_policy: dg.RetryPolicy | None
-
-
-def plan_of(job: dg.JobDefinition) -> list[PlannedStep]:
-    """The steps of a job, each after its upstream; resources are left out, so that no variable has to be set."""
-    without_config = {
-        key: dg.IOManagerDefinition.hardcoded_io_manager(_NoStorage())
-        if isinstance(resource, dg.IOManagerDefinition)
-        else dg.ResourceDefinition.hardcoded_resource(None)
-        for key, resource in job.resource_defs.items()
-    }
-    plan = create_execution_plan(job.with_top_level_resources(without_config))
-    upstream = plan.get_all_step_deps()
-    planned = []
-    for step in plan.get_all_steps_in_topo_order():
-        outputs = [output.properties for output in step.step_outputs]
-        definition: Any = job.get_node(step.node_handle.root).definition
-        planned.append(
-            PlannedStep(
-                key=step.key,
-                assets=tuple(o.asset_key for o in outputs if o.asset_key is not None and o.asset_check_key is None),
-                checks=tuple((o.asset_check_key.asset_key, o.asset_check_key.name) for o in outputs if o.asset_check_key is not None),
-                upstream=tuple(sorted(upstream.get(step.key, ()))),
-                pool=step.pool,
-                retry_policy=getattr(definition, "retry_policy", None),
-            )
-        )
-    return planned
-
-
-class _NoStorage(dg.IOManager):
-    """Stands where an IO manager would, while a plan is looked at and nothing runs."""
-
-    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        raise NotImplementedError
-
-    def load_input(self, context: dg.InputContext) -> object:
-        raise NotImplementedError
-
-
-def run_id_for(dag_id: str, dag_run_id: str) -> str:
-    """The Dagster run that belongs to an Airflow run."""
-    return str(uuid.uuid5(_NAMESPACE, f"{dag_id}\n{dag_run_id}"))
-
-
-def handle(request: StepRequest | FinishRequest) -> Response:
-    """Carry out a request; a failure of the step is a response, not an exception."""
-    run_id = run_id_for(request.dag_id, request.dag_run_id)
+def handle(request: Request) -> Response:
+    """Carry out a request; whatever goes wrong is a response, not an exception."""
+    run_id = request.run_id
     if not os.environ.get("DAGSTER_HOME"):
-        return Response(
-            run_id=run_id, success=False,
-            message="DAGSTER_HOME is not set for this task. Next: set it to the folder of dagster.yaml in the worker's environment.",
-        )  # fmt: skip
-    with _instance() as instance:
-        if isinstance(request, FinishRequest):
-            return _finish(instance, request, run_id)
-        return _execute(instance, request, run_id)
+        return _refusal(
+            run_id, "DAGSTER_HOME is not set for this task. Next: set it to the folder of dagster.yaml in the worker's environment."
+        )
+    try:
+        if isinstance(request, AssetsRequest):
+            return asset_runs.materialize(request)
+        if not dg.__version__.startswith(TESTED):
+            return _refusal(
+                run_id,
+                f"dagster {dg.__version__} is installed, and the bridge is tested with {', '.join(TESTED)}. Next: install that, or use "
+                'mode="asset_runs", which needs nothing that Dagster does not publish.',
+            )
+        with _instance() as instance:
+            if isinstance(request, FinishRequest):
+                return _finish(instance, request, run_id)
+            return _execute(instance, request, run_id)
+    except sqlalchemy.exc.DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0] if error.orig is not None else type(error).__name__
+        return dataclasses.replace(
+            _refusal(run_id, f"Dagster's storage does not answer: {reason}. Next: start it again; the task is repeated, or clear it then."),
+            retry=True,
+        )
+    except dg.DagsterInvalidConfigError as error:
+        return _refusal(
+            run_id, f"{error} Next: set what is missing in the worker's environment, or correct run_config; then clear the task."
+        )
+    except (dg.DagsterError, ImportError) as error:
+        return _refusal(
+            run_id, f"job {request.job} of {request.module} cannot run: {error} Next: correct it, export again, clear the task."
+        )
 
 
-def _execute(instance: dg.DagsterInstance, request: StepRequest, run_id: str) -> Response:
-    repository = ReconstructableRepository.for_module(request.module, request.attribute, str(Path.cwd()))
-    job = repository.get_reconstructable_job(request.job)
-    wrong = _wrong_partition(instance, job.get_definition(), request.partition)
+def _refusal(run_id: str, message: str) -> Response:
+    return Response(run_id=run_id, success=False, message=message)
+
+
+class _Job(InMemoryJob):
+    """A job with the repository it stands in."""
+
+    def __init__(self, definition: dg.JobDefinition, repository: dg.RepositoryDefinition) -> None:
+        super().__init__(definition)
+        self._repository = repository
+
+    def get_repository_definition(self) -> dg.RepositoryDefinition:
+        return self._repository
+
+
+def _load(request: Request) -> tuple[_Job, Any]:
+    """The job, and its code origin."""
+    pointer = ReconstructableRepository.for_module(request.module, request.attribute, str(Path.cwd()))
+    repository = pointer.get_definition()
+    if not repository.has_job(request.job):
+        raise dg.DagsterInvariantViolationError(f"{request.module} has no job {request.job} any more.")
+    return _Job(repository.get_job(request.job), repository), pointer.get_reconstructable_job(request.job).get_python_origin()
+
+
+def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Response:
+    job, origin = _load(request)
+    definition = job.get_definition()
+    wrong = _wrong_partition(instance, definition, request.partition)
     if wrong:
-        return Response(run_id=run_id, success=False, message=wrong)
-    run = _find_or_create(instance, job, request, run_id)
-    if run.status in _CANCELED:
-        return Response(run_id=run_id, success=False, message=f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
-    known = KnownExecutionState(previous_retry_attempts={request.step: request.attempt} if request.attempt else {})
-    plan = create_execution_plan(job, run_config=run.run_config, step_keys_to_execute=[request.step], known_state=known)
-    events = list(execute_plan_iterator(plan, job, run, instance, run_config=run.run_config, retry_mode=RetryMode.DEFERRED))
-    rows: dict[str, int | None] = {}
-    failed_checks = []
+        return _refusal(run_id, wrong)
+    run = _find_or_create(instance, job, origin, request, run_id)
+    if _cancelled(instance, run_id):
+        return _refusal(run_id, f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
+    chosen = _chosen(request)
+    if isinstance(request, StepRequest):
+        known = KnownExecutionState(previous_retry_attempts={request.step: request.attempt} if request.attempt else {})
+        _grant(definition, request.retries)
+        mode = RetryMode.DEFERRED
+    else:
+        known, mode = KnownExecutionState(), RetryMode.ENABLED
+    plan = create_execution_plan(job, run_config=run.run_config, step_keys_to_execute=chosen, known_state=known)
+    if isinstance(request, StepRequest) and _nothing_to_read(instance, plan, run_id, request.step):
+        _report(instance, run, _KIND.STEP_SKIPPED, "what it reads was not made", step=request.step)
+        return _close_too(instance, request, run_id, Response(run_id=run_id, success=False, skipped=True))
+    events: list[DagsterEvent] = []
+    stopped = False
+    with InstanceConcurrencyContext(instance, run) as concurrency:
+        steps = ExecuteRunWithPlanIterable(
+            execution_plan=plan,
+            # Waits for the pools of its steps, as Dagster's own executors do.
+            iterator=functools.partial(inner_plan_execution_iterator, instance_concurrency_context=concurrency),
+            execution_context_manager=PlanExecutionContextManager(
+                job=job, retry_mode=mode, execution_plan=plan, run_config=run.run_config, dagster_run=run, instance=instance
+            ),
+        )
+        for event in steps:
+            events.append(event)
+            if isinstance(request, JobRequest) and event.event_type in _VERDICTS and _cancelled(instance, run_id):
+                stopped = True
+                break
+    if stopped:
+        return _refusal(run_id, f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
+    return _close_too(instance, request, run_id, _response(run_id, events, request))
+
+
+def _chosen(request: Request) -> list[str] | None:
+    if isinstance(request, StepRequest):
+        return [request.step]
+    only = request.only if isinstance(request, JobRequest) else ()
+    return list(only or request.steps) or None
+
+
+def _grant(job: dg.JobDefinition, retries: int) -> None:
+    """Let Dagster retry as often as Airflow does, so that both agree on which attempt is the last one."""
+    of_dagster = job.get_retry_policy_for_handle
+
+    def policy(handle: Any) -> dg.RetryPolicy | None:
+        own = of_dagster(handle)
+        if own is None:
+            return dg.RetryPolicy(max_retries=retries) if retries else None
+        return dg.RetryPolicy(max_retries=retries, delay=own.delay, backoff=own.backoff, jitter=own.jitter)
+
+    job.get_retry_policy_for_handle = policy  # type: ignore[method-assign]
+
+
+def _response(run_id: str, events: list[DagsterEvent], request: Request) -> Response:
+    made, checks = [], []
     for event in events:
-        if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key is not None:
-            metadata = event.step_materialization_data.materialization.metadata
-            count: Any = metadata.get("dagster/row_count") or metadata.get("dagster/partition_row_count")
-            rows[event.asset_key.to_user_string()] = int(count.value) if count is not None else None
-        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            evaluation = event.asset_check_evaluation_data
-            if not evaluation.passed:
-                failed_checks.append(f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}")
+        if event.event_type is _KIND.ASSET_MATERIALIZATION and event.asset_key is not None:
+            made.append(asset_runs.materialization_of(event.step_materialization_data.materialization))
+        if event.event_type is _KIND.ASSET_CHECK_EVALUATION:
+            found = event.asset_check_evaluation_data
+            checks.append(
+                CheckResult(
+                    asset=found.asset_key.to_user_string(), name=found.check_name, passed=bool(found.passed), severity=found.severity.value
+                )
+            )
     failures = [event for event in events if event.is_step_failure]
-    again = any(event.is_step_up_for_retry for event in events)
-    skipped = any(event.event_type is dg.DagsterEventType.STEP_SKIPPED for event in events)
-    done = any(event.is_step_success for event in events) and not failures and not skipped
-    message = "" if done else _why(failures, again=again, step=request.step)
-    return Response(run_id=run_id, success=done, retry=again, message=message, materializations=rows, failed_checks=tuple(failed_checks))
+    again = [event for event in events if event.is_step_up_for_retry]
+    skipped = any(event.event_type is _KIND.STEP_SKIPPED for event in events)
+    verdict = {event.step_key: event.event_type for event in events if event.event_type in _VERDICTS}
+    if isinstance(request, StepRequest):
+        done = verdict.get(request.step) is _KIND.STEP_SUCCESS
+    else:
+        done, skipped, again = not failures, False, []
+    waits = [event.step_retry_data.seconds_to_wait for event in again]
+    return Response(
+        run_id=run_id,
+        success=done,
+        failed=tuple(str(event.step_key) for event in failures),
+        skipped=skipped and not failures,
+        retry=bool(again),
+        # Without a policy in Dagster there is no wait, and Airflow has its own.
+        wait_seconds=next((float(seconds) for seconds in waits if seconds), None),
+        message="" if done else asset_runs.cause_of(failures or again),
+        materializations=tuple({one.asset: one for one in made}.values()),
+        checks=tuple(checks),
+    )
+
+
+def _nothing_to_read(instance: dg.DagsterInstance, plan: Any, run_id: str, step_key: str) -> bool:
+    """An optional output that this step reads was not made, the last time its step ran in this run."""
+    step = plan.get_step_by_key(step_key)
+    wanted = [list(given.get_step_output_handle_dependencies()) for given in step.step_inputs]
+    optional = {handle for handles in wanted for handle in handles if not plan.get_step_output(handle).is_required}
+    if not optional:
+        return False
+    ran: set[str] = set()
+    made: set[Any] = set()
+    kinds = {_KIND.STEP_START, _KIND.STEP_RESTARTED, _KIND.STEP_SKIPPED, _KIND.STEP_OUTPUT}
+    for event in _events(instance, run_id, kinds):
+        key = str(event.step_key)
+        if event.event_type is _KIND.STEP_OUTPUT:
+            made.add(event.step_output_data.step_output_handle)
+        else:
+            ran.add(key)
+            made = {handle for handle in made if handle.step_key != key}
+    return any(
+        handles and all(handle in optional and handle.step_key in ran and handle not in made for handle in handles) for handles in wanted
+    )
+
+
+def _close_too(instance: dg.DagsterInstance, request: Request, run_id: str, response: Response) -> Response:
+    if isinstance(request, StepRequest) and request.close and not response.retry:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        _close(instance, run, _bad(instance, run_id, request.steps or _steps_of(run), {}), request.dag_run_id)
+    return response
 
 
 def _finish(instance: dg.DagsterInstance, request: FinishRequest, run_id: str) -> Response:
     """Give the run its end: success when the last verdict of every step is success."""
     run = instance.get_run_by_id(run_id)
     if run is None:
-        return Response(run_id=run_id, success=False, message="no step ran, so there is no Dagster run. Next: see the first failed task.")
-    last: dict[str, str] = {}
-    cursor: str | None = None
-    while True:
-        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=_VERDICTS)
-        for record in page.records:
-            event = record.event_log_entry.dagster_event
-            if event is not None and event.step_key is not None:
-                last[event.step_key] = event.event_type_value
-        cursor = page.cursor
-        if not page.has_more:
-            break
-    bad = [step for step in request.steps if last.get(step) != dg.DagsterEventType.STEP_SUCCESS.value]
-    if run.status is dg.DagsterRunStatus.STARTED:
-        kind = dg.DagsterEventType.RUN_FAILURE if bad else dg.DagsterEventType.RUN_SUCCESS
-        _report(instance, run, kind, f"Airflow finished the DAG run {request.dag_run_id}")
+        return _refusal(run_id, "no step ran, so there is no Dagster run. Next: see the first failed task.")
+    if _cancelled(instance, run_id):
+        return _refusal(run_id, f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
+    bad = _bad(instance, run_id, request.steps or _steps_of(run), request.states)
+    _close(instance, run, bad, request.dag_run_id)
     return Response(run_id=run_id, success=not bad, message=f"these steps did not succeed: {', '.join(bad)}." if bad else "")
 
 
-def _find_or_create(instance: dg.DagsterInstance, job: Any, request: StepRequest, run_id: str) -> dg.DagsterRun:
+def _steps_of(run: dg.DagsterRun) -> tuple[str, ...]:
+    return tuple(run.step_keys_to_execute or ())
+
+
+def _bad(instance: dg.DagsterInstance, run_id: str, steps: Iterable[str], states: Mapping[str, str | None]) -> list[str]:
+    """The steps that keep the run from being a success; what was marked by hand in Airflow counts as it was marked."""
+    last = {str(event.step_key): event.event_type_value for event in _events(instance, run_id, _VERDICTS)}
+    bad = []
+    for step in steps:
+        marked = states.get(step)
+        fine = last.get(step) in _FINE if marked not in ("success", "failed") else marked == "success"
+        if not fine and marked != "skipped":
+            bad.append(step)
+    return bad
+
+
+def _close(instance: dg.DagsterInstance, run: dg.DagsterRun, bad: list[str], dag_run_id: str) -> None:
+    wanted = dg.DagsterRunStatus.FAILURE if bad else dg.DagsterRunStatus.SUCCESS
+    if run.status is not wanted:
+        kind = _KIND.RUN_FAILURE if bad else _KIND.RUN_SUCCESS
+        said = f"; these steps did not succeed: {', '.join(bad)}" if bad else ""
+        _report(instance, run, kind, f"Airflow finished the DAG run {dag_run_id}{said}")
+    # A task that was killed still holds its places in Dagster's pools.
+    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _cancelled(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """The run was cancelled in Dagster; no process of Dagster's own will say that it has stopped, so this one does."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "Airflow starts no further step of it")
+    return run is not None and run.status in _CANCELED
+
+
+def _find_or_create(instance: dg.DagsterInstance, job: _Job, origin: Any, request: Request, run_id: str) -> dg.DagsterRun:
     run = instance.get_run_by_id(run_id)
     if run is not None:
-        return run
+        return _open_again(instance, run, request)
     definition = job.get_definition()
     # With its origin the run can be executed again from Dagster's UI.
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(request.location), "__repository__")
+    tags = {
+        **definition.run_tags,
+        **request.tags,
+        **_partition_tags(definition, request.partition),
+        "airflow/dag_id": request.dag_id,
+        "airflow/dag_run_id": request.dag_run_id,
+        _ROUND: str(request.round),
+    }
+    config: Any = dict(request.run_config)
+    plan = create_execution_plan(job, run_config=config, step_keys_to_execute=list(request.steps) or None)
     try:
         run = instance.create_run_for_job(
             job_def=definition,
+            execution_plan=plan,
             run_id=run_id,
-            tags={
-                **request.tags,
-                **_partition_tags(definition, request.partition),
-                "airflow/dag_id": request.dag_id,
-                "airflow/dag_run_id": request.dag_run_id,
-            },
+            run_config=config,
+            tags=tags,
             status=dg.DagsterRunStatus.NOT_STARTED,
             remote_job_origin=RemoteJobOrigin(repository, definition.name),
-            job_code_origin=job.get_python_origin(),
+            job_code_origin=origin,
         )
     except DagsterRunAlreadyExists:
         # Two first tasks at the same moment; the other one reports the start.
         run = instance.get_run_by_id(run_id)
         assert run is not None
         return run
-    _report(instance, run, dg.DagsterEventType.RUN_START, f"Airflow started the DAG run {request.dag_run_id}")
-    started = instance.get_run_by_id(run_id)
+    return _start(instance, run, f"Airflow started the DAG run {request.dag_run_id}")
+
+
+def _open_again(instance: dg.DagsterInstance, run: dg.DagsterRun, request: Request) -> dg.DagsterRun:
+    """A run that has ended goes on when tasks were cleared since; one that was cancelled needs that."""
+    newer = request.round > int(run.tags.get(_ROUND, "0"))
+    if newer:
+        instance.add_run_tags(run.run_id, {_ROUND: str(request.round)})
+    if run.status is dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "Airflow starts no further step of it")
+    ended = run.status in _ENDED or run.status is dg.DagsterRunStatus.CANCELING
+    if ended and (newer or run.status not in _CANCELED):
+        return _start(instance, run, f"tasks of the DAG run {request.dag_run_id} were cleared in Airflow")
+    return run
+
+
+def _start(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> dg.DagsterRun:
+    _report(instance, run, _KIND.RUN_START, why)
+    started = instance.get_run_by_id(run.run_id)
     assert started is not None
     return started
 
@@ -231,22 +378,23 @@ def _partition_tags(job: dg.JobDefinition, partition: str | None) -> dict[str, s
     return tags
 
 
-def _report(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: dg.DagsterEventType, message: str) -> None:
-    event = DagsterEvent(event_type_value=kind.value, job_name=run.job_name, message=message)
+def _report(instance: dg.DagsterInstance, run: dg.DagsterRun, kind: Any, message: str, *, step: str | None = None) -> None:
+    event = DagsterEvent(event_type_value=kind.value, job_name=run.job_name, message=message, step_key=step)
     instance.report_dagster_event(event, run.run_id)
 
 
-def _why(failures: list[DagsterEvent], *, again: bool, step: str) -> str:
-    for event in failures:
-        data = event.step_failure_data
-        if data.user_failure_data is not None and data.user_failure_data.description:
-            return str(data.user_failure_data.description)
-        error = data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None:
-            return f"step {step} failed: {error.message.strip()}"
-    return f"step {step} asks to be tried again." if again else f"step {step} did not succeed."
+def _events(instance: dg.DagsterInstance, run_id: str, kinds: Any) -> Iterator[DagsterEvent]:
+    """The events of a run, oldest first."""
+    cursor: str | None = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=kinds)
+        for record in page.records:
+            event = record.event_log_entry.dagster_event
+            if event is not None:
+                yield event
+        if not page.has_more:
+            return
+        cursor = page.cursor
 
 
 @contextlib.contextmanager
@@ -257,20 +405,13 @@ def _instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def _request_of(content: Mapping[str, Any]) -> StepRequest | FinishRequest:
-    fields = {name: value for name, value in content.items() if name != "kind"}
-    if content["kind"] == "step":
-        return StepRequest(**fields)
-    return FinishRequest(**{**fields, "steps": tuple(fields["steps"])})
-
-
 def main() -> None:
-    """Read one request from standard input, write one response as the last line of standard output."""
-    response = handle(_request_of(json.load(sys.stdin)))
+    """Read one request, from the only argument or else from standard input; write one response as the last line of standard output."""
+    response = handle(request_of(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read()))
     sys.stdout.write(f"\n{json.dumps(dataclasses.asdict(response))}\n")
 
 
 if __name__ == "__main__":
     main()
 
-__all__ = ["PlannedStep", "handle", "main", "plan_of", "run_id_for"]
+__all__ = ["TESTED", "handle", "main"]

@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk import CronPartitionTimetable, CronTriggerTimetable, PartitionedAtRuntime
 
 from airflow_bridge.dags import DAGSTER, dag_from_manifest, dags_from_folder
-from airflow_bridge.export import export
+from airflow_bridge.export import manifests_of, read_project, write
 from airflow_bridge.manifest import ManifestError
 
 PROJECT = "etl_assets_tests.airflow_bridge.project"
@@ -21,7 +21,7 @@ PROJECT = "etl_assets_tests.airflow_bridge.project"
 def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifests of the project."""
     folder = tmp_path_factory.mktemp("manifests")
-    export(PROJECT, folder)
+    write(manifests_of(read_project(PROJECT)), folder)
     return folder
 
 

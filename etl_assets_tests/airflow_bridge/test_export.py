@@ -1,34 +1,45 @@
 """Definitions to manifests."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from airflow_bridge.export import ExportError, export
-from airflow_bridge.manifest import Dimension, Retry, load
+from airflow_bridge.export import ExportError, manifests_of, read_project
+from airflow_bridge.manifest import Check, Dimension, Manifest, Retry, dump
 
 PROJECT = "etl_assets_tests.airflow_bridge.project"
 
 
-def test_steps_of_a_job(tmp_path: Path) -> None:
+def manifest(job: str, module: str = PROJECT) -> Manifest:
+    """The manifest of one job."""
+    (found,) = manifests_of(read_project(module), [job])
+    return found
+
+
+def test_steps_of_a_job() -> None:
     """Steps carry assets, order, checks, group, owners, pool and retry policy."""
-    (path,) = export(PROJECT, tmp_path, jobs=["sums"])
-    numbers, flaky, total = load(path).steps
+    numbers, flaky, total = manifest("sums").steps
     assert (numbers.assets, numbers.group, numbers.owners, numbers.kinds) == (("numbers",), "sources", ("team:data",), ("python",))
     assert (flaky.upstream, flaky.retry) == (("numbers",), Retry(max_retries=2, delay_seconds=5.0, backoff="exponential", jitter="full"))
-    assert (total.upstream, total.pool, total.checks) == (("flaky",), "database", ("total:is_positive",))
+    assert (total.upstream, total.pool, total.checks) == (
+        ("flaky",),
+        "database",
+        (Check(asset="total", name="is_positive", blocking=False),),
+    )
 
 
-def test_a_check_on_its_own_is_a_step(tmp_path: Path) -> None:
+def test_a_check_on_its_own_is_a_step() -> None:
     """A check that is a function of its own becomes a step after its asset."""
-    (path,) = export(PROJECT, tmp_path, jobs=["checked"])
-    counted, is_small = load(path).steps
+    counted, is_small = manifest("checked").steps
     assert (counted.assets, counted.checks) == (("counted",), ())
-    assert (is_small.assets, is_small.checks, is_small.upstream) == ((), ("counted:is_small",), ("counted",))
+    assert (is_small.assets, is_small.checks, is_small.upstream) == (
+        (),
+        (Check(asset="counted", name="is_small", blocking=False),),
+        ("counted",),
+    )
 
 
 DAY = Dimension(
@@ -46,30 +57,20 @@ DAY = Dimension(
         ("customers", (Dimension(name="", kind="dynamic", dynamic="customers"),)),
     ],
 )
-def test_partitions_of_a_job(tmp_path: Path, job: str, dimensions: tuple[Dimension, ...]) -> None:
+def test_partitions_of_a_job(job: str, dimensions: tuple[Dimension, ...]) -> None:
     """A manifest says how the partitions of its job are counted, dimension by dimension."""
-    (path,) = export(PROJECT, tmp_path, jobs=[job])
-    assert load(path).partitions == dimensions
+    assert manifest(job).partitions == dimensions
 
 
-def test_schedule_is_carried(tmp_path: Path) -> None:
+def test_schedule_is_carried() -> None:
     """The job's schedule is in the manifest, for information."""
-    (path,) = export(PROJECT, tmp_path, jobs=["sums"])
-    schedule = load(path).schedule
-    assert schedule is not None
-    assert (schedule.cron, schedule.timezone) == ("0 6 * * *", "Europe/Madrid")
+    (schedule,) = manifest("sums").schedules
+    assert (schedule.cron, schedule.timezone, schedule.running) == (("0 6 * * *",), "Europe/Madrid", False)
 
 
-def test_all_jobs_by_default(tmp_path: Path) -> None:
+def test_all_jobs_by_default() -> None:
     """Without a choice every job is exported."""
-    assert [path.name for path in export(PROJECT, tmp_path)] == [
-        "both.json",
-        "checked.json",
-        "customers.json",
-        "days.json",
-        "failing.json",
-        "sums.json",
-    ]
+    assert [one.job for one in manifests_of(read_project(PROJECT))] == ["both", "checked", "customers", "days", "failing", "sums"]
 
 
 def test_export_is_deterministic(tmp_path: Path) -> None:
@@ -79,19 +80,18 @@ def test_export_is_deterministic(tmp_path: Path) -> None:
     assert (tmp_path / "one/sums.json").read_bytes() == (tmp_path / "two/sums.json").read_bytes()
 
 
-def test_no_secret_and_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_and_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """A manifest holds no value of a variable and no absolute path."""
     monkeypatch.setenv("PROJECT_PASSWORD", "canary-4711")
-    (path,) = export(PROJECT, tmp_path, jobs=["sums"])
-    text = path.read_text()
+    text = dump(manifest("sums"))
     assert "canary-4711" not in text
     assert str(Path.cwd()) not in text
 
 
-def test_no_variable_needs_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_variable_needs_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exporting works where the project's variables are not set."""
     monkeypatch.delenv("PROJECT_PASSWORD", raising=False)
-    assert export(PROJECT, tmp_path, jobs=["sums"])
+    assert manifest("sums").environment == ("PROJECT_FILES", "PROJECT_PASSWORD")
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_no_variable_needs_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("no.such.module", {}, "No module named"),
         (PROJECT, {"attribute": "nothing"}, "no attribute 'nothing'"),
         (PROJECT, {"attribute": "job"}, "not Definitions"),
-        (PROJECT, {"jobs": ["other"]}, r"no jobs \['other'\]; known: \['both', 'checked', 'customers', 'days', 'failing', 'sums'\]"),
+        (PROJECT, {"job": "other"}, r"no jobs \['other'\]; known: \['both', 'checked', 'customers', 'days', 'failing', 'sums'\]"),
     ],
 )
-def test_unclear_requests_are_refused(tmp_path: Path, module: str, options: dict[str, object], said: str) -> None:
+def test_unclear_requests_are_refused(module: str, options: dict[str, str], said: str) -> None:
     """A wrong module, attribute or job is an error with the next step."""
     with pytest.raises(ExportError, match=said) as caught:
-        export(module, tmp_path, **options)  # type: ignore[arg-type]
+        manifests_of(read_project(module, attribute=options.get("attribute", "defs")), [options["job"]] if "job" in options else ())
     assert "Next:" in str(caught.value)
 
 
@@ -119,8 +119,7 @@ def test_command_line_prints_one_message(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
-def test_example_has_all_its_assets(tmp_path: Path) -> None:
+def test_example_has_all_its_assets() -> None:
     """The example's job has its 13 assets as steps; what is checked between tables belongs to the assets' contracts."""
-    (path,) = export("etl_assets.definitions", tmp_path, jobs=["nyc_flights"])
-    steps = json.loads(path.read_text())["steps"]
-    assert (len([s for s in steps if s["assets"]]), len([s for s in steps if not s["assets"]])) == (13, 0)
+    steps = manifest("nyc_flights", "etl_assets.definitions").steps
+    assert (len([s for s in steps if s.assets]), len([s for s in steps if not s.assets])) == (13, 0)

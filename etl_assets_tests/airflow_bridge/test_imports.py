@@ -22,7 +22,16 @@ def imports(module: str, *blocked: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize(
-    "module", ["airflow_bridge.dags", "airflow_bridge.operators", "airflow_bridge.manifest", "airflow_bridge.launcher"]
+    "module",
+    [
+        "airflow_bridge.alerts",
+        "airflow_bridge.dags",
+        "airflow_bridge.differences",
+        "airflow_bridge.launcher",
+        "airflow_bridge.manifest",
+        "airflow_bridge.operators",
+        "airflow_bridge.watching",
+    ],
 )
 def test_airflow_half_needs_neither_dagster_nor_pandas(module: str) -> None:
     """The Airflow half imports where dagster and pandas are not to be had."""
@@ -30,7 +39,7 @@ def test_airflow_half_needs_neither_dagster_nor_pandas(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["airflow_bridge.export", "airflow_bridge.runner", "airflow_bridge.__main__"])
+@pytest.mark.parametrize("module", ["airflow_bridge.export", "airflow_bridge.reader", "airflow_bridge.runner", "airflow_bridge.__main__"])
 def test_dagster_half_needs_no_airflow(module: str) -> None:
     """The Dagster half imports where Airflow is not to be had."""
     done = imports(module, "airflow", "etl_assets")

@@ -8,19 +8,21 @@ from typing import Any
 
 import pytest
 
-from airflow_bridge.manifest import VERSION, Code, Dimension, Manifest, ManifestError, Retry, Schedule, Step, dump, load
+from airflow_bridge.manifest import VERSION, Check, Code, Dimension, Manifest, ManifestError, Retry, Schedule, Step, dump, load
 
 
 def step(key: str, *upstream: str) -> Step:
+    """A step with something in every field."""
     return Step(
-        key=key, assets=(key,), checks=(), upstream=upstream, group=None, description=None, owners=(), kinds=(), pool=None,
-        retry=Retry(max_retries=1, delay_seconds=2.0, backoff="constant", jitter="none"),
+        key=key, node=key, assets=(key,), checks=(Check(asset=key, name="ok", blocking=True),), upstream=upstream, external=("outside",),
+        outlets=(key,), group="g", owners=("team:data",), kinds=("sql",), tags={"tier": "1"}, pool="p", priority=2,
+        retry=Retry(max_retries=1, delay_seconds=2.0, backoff="constant", jitter="none"), airflow={"queue": "q"},
     )  # fmt: skip
 
 
 MANIFEST = Manifest(
     version=VERSION, job="sums", description="é", code=Code(module="m", attribute="defs", location="m"),
-    schedule=Schedule(cron="0 6 * * *", timezone="UTC"),
+    schedules=(Schedule(name="daily", cron=("0 6 * * *",), timezone="UTC", running=False),),
     partitions=(Dimension(name="", kind="static", keys=("eu", "us")),), steps=(step("a"), step("b", "a")),
 )  # fmt: skip
 
@@ -66,6 +68,9 @@ def test_fingerprint_follows_the_content() -> None:
         (lambda c: c["steps"][0].pop("key"), True, "a field is missing"),
         (lambda c: c["steps"].append(c["steps"][0]), True, "two steps are named 'a'"),
         (lambda c: c["steps"].reverse(), True, "a cycle or a gap"),
+        (lambda c: c["steps"][0].update(upstream=["b"]), True, "a cycle or a gap"),
+        (lambda c: c["steps"][0].update(key="a" * 251), True, "cannot be the id of a task"),
+        (lambda c: c["steps"][0].update(key="a b"), True, "cannot be the id of a task"),
     ],
 )
 def test_unusable_manifests_are_refused(tmp_path: Path, change: Callable[[dict[str, Any]], Any], sign: bool, said: str) -> None:

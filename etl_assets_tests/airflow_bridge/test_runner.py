@@ -6,12 +6,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from airflow_bridge import runner
-from airflow_bridge.launcher import FinishRequest, LaunchError, StepRequest, SubprocessLauncher
+from airflow_bridge.launcher import FinishRequest, LaunchError, StepRequest, SubprocessLauncher, run_id_for
+from airflow_bridge.plan import plan_of
 
 MODULE = "etl_assets_tests.airflow_bridge.project"
 STEPS = ("numbers", "flaky", "total")
@@ -32,15 +34,12 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
         yield found
 
 
-def request(step: str, *, attempt: int = 0, job: str = "sums", dag_run: str = "r1", partition: str | None = None) -> StepRequest:
-    return StepRequest(
-        module=MODULE, attribute="defs", location="here", job=job, step=step, dag_id="d", dag_run_id=dag_run, attempt=attempt,
-        partition=partition,
-    )  # fmt: skip
+def request(step: str, *, job: str = "sums", **fields: Any) -> StepRequest:
+    return StepRequest(module=MODULE, attribute="defs", location="here", job=job, step=step, dag_id="d", dag_run_id="r1", **fields)
 
 
-def finish(*, job: str = "sums", steps: tuple[str, ...] = STEPS) -> FinishRequest:
-    return FinishRequest(module=MODULE, attribute="defs", location="here", job=job, dag_id="d", dag_run_id="r1", steps=steps)
+def finish(*, job: str = "sums", **fields: Any) -> FinishRequest:
+    return FinishRequest(module=MODULE, attribute="defs", location="here", job=job, dag_id="d", dag_run_id="r1", **fields)
 
 
 def test_steps_share_one_run(instance: dg.DagsterInstance) -> None:
@@ -57,8 +56,9 @@ def test_steps_share_one_run(instance: dg.DagsterInstance) -> None:
 def test_answer_carries_rows_and_checks(instance: dg.DagsterInstance) -> None:
     """The answer names materialised assets with row counts, and checks that did not pass."""
     answers = [runner.handle(request(step)) for step in STEPS]
-    assert answers[-1].materializations == {"total": 6}
-    assert answers[-1].failed_checks == ("total:is_positive",)
+    (made,) = answers[-1].materializations
+    assert (made.asset, made.row_count) == ("total", 6)
+    assert [(str(check), check.passed) for check in answers[-1].checks] == [("total:is_positive", False)]
 
 
 def test_a_check_on_its_own_runs_as_a_step(instance: dg.DagsterInstance) -> None:
@@ -66,8 +66,8 @@ def test_a_check_on_its_own_runs_as_a_step(instance: dg.DagsterInstance) -> None
     steps = ("counted", "counted_is_small")
     answers = [runner.handle(request(step, job="checked")) for step in steps]
     assert [answer.success for answer in answers] == [True, True]
-    assert answers[-1].failed_checks == ("counted:is_small",)
-    assert runner.handle(finish(job="checked", steps=steps)).success
+    assert [(str(check), check.passed) for check in answers[-1].checks] == [("counted:is_small", False)]
+    assert runner.handle(finish(job="checked")).success
 
 
 def test_run_is_tagged_with_the_airflow_run(instance: dg.DagsterInstance) -> None:
@@ -83,7 +83,7 @@ def test_retries_follow_dagsters_policy(instance: dg.DagsterInstance) -> None:
     """A step that fails may be tried again as often as its policy says; the attempts are those of one step."""
     Path(os.environ["FLAKY_FILE"]).write_text("5")
     runner.handle(request("numbers"))
-    answers = [runner.handle(request("flaky", attempt=attempt)) for attempt in range(3)]
+    answers = [runner.handle(request("flaky", attempt=attempt, retries=2)) for attempt in range(3)]
     assert [(answer.success, answer.retry) for answer in answers] == [(False, True), (False, True), (False, False)]
     assert "not yet" in answers[-1].message
     (stats,) = [s for s in instance.get_run_step_stats(answers[0].run_id) if s.step_key == "flaky"]
@@ -94,8 +94,8 @@ def test_step_succeeds_after_a_retry(instance: dg.DagsterInstance) -> None:
     """A step that failed once and then succeeds leaves a successful run."""
     Path(os.environ["FLAKY_FILE"]).write_text("1")
     runner.handle(request("numbers"))
-    runner.handle(request("flaky"))
-    assert runner.handle(request("flaky", attempt=1)).success
+    runner.handle(request("flaky", retries=1))
+    assert runner.handle(request("flaky", attempt=1, retries=1)).success
     runner.handle(request("total"))
     assert runner.handle(finish()).success
 
@@ -188,7 +188,7 @@ def test_without_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_interpreter(instance: dg.DagsterInstance) -> None:
     """A step runs the same through another interpreter, whatever the project prints."""
     answer = SubprocessLauncher(python=sys.executable).launch(request("numbers"))
-    assert (answer.success, answer.run_id) == (True, runner.run_id_for("d", "r1"))
+    assert (answer.success, answer.run_id) == (True, run_id_for("d", "r1"))
 
 
 def test_interpreter_that_is_missing() -> None:
@@ -207,5 +207,5 @@ def test_plan_has_every_step_after_its_upstream(instance: dg.DagsterInstance) ->
     """The plan names steps, assets and order."""
     from etl_assets_tests.airflow_bridge.project import defs
 
-    plan = runner.plan_of(defs.resolve_job_def("sums"))
+    plan = plan_of(defs.resolve_job_def("sums"))
     assert json.dumps([(s.key, s.upstream) for s in plan]) == '[["numbers", []], ["flaky", ["numbers"]], ["total", ["flaky"]]]'

@@ -1,0 +1,160 @@
+"""How a manifest becomes a DAG: the options of a DAG, and those of single tasks.
+
+Not here: what they do (`dags.py`).
+"""
+
+import dataclasses
+import datetime
+import difflib
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airflow_bridge.alerts import Alert, alerts_of
+from airflow_bridge.launcher import Launcher
+from airflow_bridge.manifest import Manifest, ManifestError, Step
+from airflow_bridge.selection import matching
+
+MODES = ("steps", "watch", "asset_runs")
+OUTLETS = ("exported", "all", "none")
+_SECONDS = ("retry_delay", "max_retry_delay", "execution_timeout")
+_CALLBACKS = ("on_execute_callback", "on_failure_callback", "on_retry_callback", "on_skipped_callback", "on_success_callback")
+TASK_OPTIONS = (
+    *_CALLBACKS, *_SECONDS, "doc_md", "executor", "executor_config", "launcher", "max_active_tis_per_dag", "owner", "pool", "pool_slots",
+    "priority_weight", "queue", "retries", "retry_exponential_backoff", "weight_rule",
+)  # fmt: skip
+"""What may be set for single tasks: arguments of Airflow's operators, and `launcher`. Times are seconds or timedelta, callbacks are
+functions or their import paths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a manifest becomes a DAG.
+
+    Attributes:
+        mode: "steps": one Dagster run, a task per step. "watch": one task runs the job, the others watch it without a worker.
+            "asset_runs": a Dagster run per task, by Dagster's public API only.
+        launcher: How tasks reach Dagster; in their own process when None.
+        select: Which steps are tasks (`selection.py`); empty for all.
+        exclude: Which are not.
+        overrides: Options of single tasks, by selection; later ones win over earlier ones, and all over the asset's metadata.
+        outlets: Which assets are Airflow Assets: "exported" those that no other step of the job reads or that another job reads, "all", or
+            "none".
+        groups: A TaskGroup per asset group.
+        pools: Tasks take the Airflow pools named like their Dagster pools, which must exist (`airflow pools import`). Dagster's own limits
+            hold in any case.
+        alerts: Who is told of failures, retries, successes and missed deadlines.
+        dagster_url: Address of the Dagster UI, for links; the variable DAGSTER_URL when None.
+        deadline: Time after which a DAG run that has not ended is told by `alerts`; None for the job's freshness policies.
+        run_config: Dagster's run config; may hold Jinja templates. What the DAG run's parameter says wins.
+        timeout: Longest time of one task; None for no limit.
+    """
+
+    mode: str = "steps"
+    launcher: Launcher | None = None
+    select: str | Sequence[str] = ()
+    exclude: str | Sequence[str] = ()
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    outlets: str = "exported"
+    groups: bool = True
+    pools: bool = False
+    alerts: Sequence[Alert] = ()
+    dagster_url: str | None = None
+    deadline: datetime.timedelta | None = None
+    run_config: Mapping[str, Any] = field(default_factory=dict)
+    timeout: datetime.timedelta | None = datetime.timedelta(hours=24)
+
+
+def options_of(where: str | Path, given: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """Split what a DAG was given into the options of the bridge and the arguments of Airflow's DAG.
+
+    Raises:
+        ManifestError: An option has a value that it cannot have.
+    """
+    names = {one.name for one in dataclasses.fields(Options)}
+    own = {name: value for name, value in given.items() if name in names}
+    for name, allowed in (("mode", MODES), ("outlets", OUTLETS)):
+        if name in own and own[name] not in allowed:
+            raise ManifestError(f"{where}: {name}={own[name]!r} is unknown; known: {', '.join(allowed)}. Next: correct it.")
+    for name in ("timeout", "deadline"):
+        if name in own:
+            own[name] = _duration(where, name, own[name])
+    if "alerts" in own:
+        own["alerts"] = alerts_of(where, own["alerts"])
+    if isinstance(own.get("overrides"), str | Path):
+        own["overrides"] = read_yaml(Path(own["overrides"]))
+    return Options(**own), {name: value for name, value in given.items() if name not in names}
+
+
+def task_options(manifest: Manifest, options: Options, where: str | Path) -> dict[str, dict[str, Any]]:
+    """The options of single tasks by step key, from the assets' metadata and from `overrides`.
+
+    Raises:
+        ManifestError: There is no such option, or a selection finds nothing.
+    """
+    result = {step.key: _from_metadata(step, where) for step in manifest.steps if step.airflow}
+    for selection, given in options.overrides.items():
+        if not isinstance(given, Mapping):
+            raise ManifestError(f"{where}: the override of {selection!r} is no mapping of options. Next: write it as {{'retries': 3}}.")
+        cleaned = {name: _task_option(f"{where}: override of {selection!r}", name, value) for name, value in given.items()}
+        for key in matching(manifest, selection):
+            result.setdefault(key, {}).update(cleaned)
+    return result
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping.
+
+    Raises:
+        ManifestError: It is missing, or not that.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ManifestError(f"{path}: it cannot be read ({error.strerror}). Next: correct the path.") from error
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{path}: it is no YAML ({error}). Next: correct it.") from error
+    if not isinstance(content, dict):
+        raise ManifestError(f"{path}: it holds no mapping. Next: write name: value pairs.")
+    return content
+
+
+def _from_metadata(step: Step, where: str | Path) -> dict[str, Any]:
+    # These two are read elsewhere: the URI of the Airflow Asset, and what Dagster's op tags say to Kubernetes.
+    given = {name: value for name, value in step.airflow.items() if name not in ("uri", "k8s_config")}
+    return {name: _task_option(f"{where}: metadata of step {step.key}", name, value) for name, value in given.items()}
+
+
+def _task_option(where: str, name: str, value: Any) -> Any:
+    if name not in TASK_OPTIONS:
+        close = difflib.get_close_matches(name, TASK_OPTIONS, n=3)
+        said = f" (close: {', '.join(close)})" if close else ""
+        raise ManifestError(f"{where}: there is no option {name!r}{said}; known: {', '.join(sorted(TASK_OPTIONS))}. Next: correct it.")
+    if name in _SECONDS:
+        return _duration(where, name, value)
+    if name in _CALLBACKS and isinstance(value, str):
+        return _imported(where, name, value)
+    return value
+
+
+def _duration(where: str | Path, name: str, value: Any) -> datetime.timedelta | None:
+    if value is None or isinstance(value, datetime.timedelta):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return datetime.timedelta(seconds=value)
+    raise ManifestError(f"{where}: {name}={value!r} is no time. Next: give seconds or a timedelta.")
+
+
+def _imported(where: str, name: str, path: str) -> Any:
+    module, _, attribute = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ManifestError(f"{where}: {name}={path!r} cannot be imported ({error}). Next: name module.function.") from error
+
+
+__all__ = ["MODES", "OUTLETS", "TASK_OPTIONS", "Options", "options_of", "read_yaml", "task_options"]

@@ -1,0 +1,74 @@
+"""Warm starts: what a task imports is imported once, in the process that Airflow forks its tasks from.
+
+In `$AIRFLOW_HOME/config/airflow_local_settings.py`:
+
+    from airflow_bridge.preload import warm
+    warm()
+
+It does something in the scheduler (LocalExecutor) and in Celery workers only. Imports alone: nothing that holds a thread, a connection or
+code of the project, whose next version the next task has to see.
+
+Not here: whether it works (`doctor.py`).
+"""
+
+import gc
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+MODULES = "AIRFLOW_BRIDGE_PRELOAD"
+"""Variable with further modules to import, separated by commas; libraries of the project, not the project."""
+WARM = "AIRFLOW_BRIDGE_WARM"
+"""Variable that tells a task that its parent is warm."""
+_FORKING = ("scheduler", "celery")
+# What a step imports beside dagster itself, as seen on a step that ran: a string selection is parsed by ANTLR, values in files go through
+# upath and fsspec, and the storages come with their drivers.
+_LEARNED = (
+    "dagster", "dagster._core.execution.api", "dagster._core.execution.context_creation_job", "dagster._core.definitions.reconstruct",
+    "dagster._core.definitions.asset_selection", "dagster._core.definitions.antlr_asset_selection.antlr_asset_selection",
+    "dagster._core.execution.plan.instance_concurrency_context", "dagster._core.storage.fs_io_manager",
+    "dagster._core.storage.local_compute_log_manager", "dagster._core.storage.noop_compute_log_manager",
+    "dagster._core.storage.event_log.sqlite", "dagster._core.storage.runs.sqlite", "dagster._core.storage.schedules.sqlite",
+    "dagster._core.run_coordinator.queued_run_coordinator", "dagster._core.launcher.default_run_launcher", "dagster_postgres",
+    "dagster_postgres.event_log", "dagster_postgres.run_storage", "dagster_postgres.schedule_storage",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.dialects.sqlite.pysqlite", "antlr4", "upath", "fsspec.implementations.local", "dotenv", "psycopg2", "pandas", "pyarrow",
+    "pyarrow.compute", "pandera.pandas", "pandera.backends.pandas.register", "pgpq", "airflow_bridge.runner", "airflow_bridge.operators",
+    "airflow_bridge.dags",
+)  # fmt: skip
+
+
+def warm(arguments: Sequence[str] | None = None, *, modules: Sequence[str] = ()) -> list[str]:
+    """Import what tasks need, when this process is one that forks them.
+
+    Args:
+        arguments: Of the process; those of this one when None.
+        modules: Further modules; those that the variable AIRFLOW_BRIDGE_PRELOAD names come too.
+
+    Returns:
+        What could not be imported; a module that is not installed is none of it.
+    """
+    given = sys.argv if arguments is None else arguments
+    if not any(word in _FORKING for word in given[1:3]):
+        return []
+    named = [name.strip() for name in os.environ.get(MODULES, "").split(",") if name.strip()]
+    failed = []
+    for name in (*_LEARNED, *modules, *named):
+        try:
+            if importlib.util.find_spec(name.partition(".")[0]) is None:
+                continue
+            importlib.import_module(name)
+        except Exception as error:
+            # A library that does not import is for the task that needs it to say; the scheduler has to start.
+            failed.append(f"{name}: {error}")
+    gc.collect()
+    # A collection in a task would walk, and so copy, all that it has inherited.
+    gc.freeze()
+    os.register_at_fork(after_in_child=gc.freeze)
+    os.environ[WARM] = "1"
+    return failed
+
+
+__all__ = ["MODULES", "WARM", "warm"]
