@@ -4,11 +4,12 @@ PYTHON ?= python3
 AIRFLOW2_PYTHON ?= $(PYTHON)
 VENV ?= .venv
 PORT ?= 3000
+AIRFLOW_PORT ?= 8080
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 LOCKS = .requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test acceptance faults check install install-development lock clean
+.PHONY: help demo ui airflow test acceptance faults check install install-development lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -18,6 +19,13 @@ demo: install ## Build the example's sources and tables, from nothing
 
 ui: install ## Serve the Dagster UI on http://127.0.0.1:$(PORT); Ctrl-C stops it
 	@$(VENV)/bin/etl-assets ui --port $(PORT)
+
+airflow: install-development ## Serve the example's jobs as DAGs in an Airflow of its own, with its address and login; Ctrl-C stops it
+	@mkdir -p .etl/airflow/dags
+	@$(VENV)/bin/airflow-bridge export -m etl_assets.definitions -o .etl/airflow/dags/manifests --location etl_assets
+	@cp docker/airflow/dags/asset_dags.py .etl/airflow/dags/
+	@$(VENV)/bin/etl-assets exec -- sh -c 'export AIRFLOW_DATABASE_URL="$$($(VENV)/bin/etl-assets postgres url airflow)" && \
+		exec $(VENV)/bin/airflow-bridge serve --home .etl/airflow --dags .etl/airflow/dags --port $(AIRFLOW_PORT)'
 
 test: install-development ## Run linters, types and tests; needs nothing but Python
 	$(MAKE) --no-print-directory check

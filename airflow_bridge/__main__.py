@@ -4,6 +4,7 @@ Not here: what the commands do.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     diff = _command(commands, "diff", "say what changes in the DAGs between two exports; exit code 1 when something does", _diff)
     diff.add_argument("old", type=Path, help="manifest, or folder of manifests")
     diff.add_argument("new", type=Path, help="manifest, or folder of manifests")
+    serve = _command(commands, "serve", "run an Airflow of one's own with the DAGs, to try them; Ctrl-C stops it", _serve)
+    serve.add_argument("--dags", required=True, type=Path, help="folder of the DAG files")
+    serve.add_argument("--home", required=True, type=Path, help="folder for Airflow's own files")
+    serve.add_argument(
+        "--database",
+        default="AIRFLOW_DATABASE_URL",
+        metavar="VARIABLE",
+        help="variable with the address of an empty PostgreSQL database (default: AIRFLOW_DATABASE_URL)",
+    )
+    serve.add_argument("--port", type=int, default=8080, help="TCP port on 127.0.0.1 (default: 8080)")
+    serve.add_argument("--slots", type=int, default=4, help="tasks that run at the same time (default: 4)")
     chosen = parser.parse_args(arguments)
     sys.exit(chosen.run(chosen))
 
@@ -95,6 +107,24 @@ def _diff(chosen: argparse.Namespace) -> int:
     for one in said:
         sys.stdout.write(f"{one}\n")
     return int(bool(said))
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    from airflow_bridge.local_airflow import LocalAirflow, LocalAirflowError, serve
+
+    url = os.environ.get(chosen.database, "")
+    if not url:
+        return _error(f"variable {chosen.database} is not set. Next: set it to the address of an empty PostgreSQL database for Airflow.")
+    # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, which Airflow does not bring.
+    url = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    settings = LocalAirflow(
+        home=chosen.home.absolute(), dags=chosen.dags.absolute(), database_url=url, port=chosen.port, slots=chosen.slots
+    )
+    try:
+        serve(settings, lambda line: sys.stdout.write(f"{line}\n") and sys.stdout.flush())
+    except LocalAirflowError as error:
+        return _error(str(error))
+    return 0
 
 
 def _remarks(manifests: Sequence[Any], *, notes: bool) -> int:

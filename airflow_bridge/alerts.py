@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
+from airflow_bridge.launcher import run_id_for
 from airflow_bridge.links import run_url
 from airflow_bridge.manifest import ManifestError
 
@@ -214,7 +215,16 @@ def alerts_of(where: str | Path, given: Sequence[Any]) -> tuple[Alert, ...]:
 class AlertNotifier(BaseNotifier):
     """A callback of tasks that tells those who want to know of an event."""
 
-    def __init__(self, event: str, alerts: Sequence[Alert], assets: Sequence[str] = (), *, dagster_url: str = "", group: str = "") -> None:
+    def __init__(
+        self,
+        event: str,
+        alerts: Sequence[Alert],
+        assets: Sequence[str] = (),
+        *,
+        dagster_url: str = "",
+        group: str = "",
+        own_run: bool = False,
+    ) -> None:
         """Set up.
 
         Args:
@@ -223,8 +233,10 @@ class AlertNotifier(BaseNotifier):
             assets: Keys of the assets that the task makes.
             dagster_url: Address of the Dagster UI; "" for no link.
             group: TaskGroup that the job is in the DAG.
+            own_run: Each try of the task is a Dagster run of its own.
         """
         super().__init__()
+        self.own_run = own_run
         self.event = event
         self.alerts = tuple(alert for alert in alerts if event in alert.on)
         self.assets = tuple(assets)
@@ -254,7 +266,9 @@ class AlertNotifier(BaseNotifier):
             lines.append(f"try: {ti.try_number} of {getattr(ti, 'max_tries', 0) + 1}")
             lines += [f"cause: {exception}"] if exception is not None else []
             lines += [f"log: {ti.log_url}"] if getattr(ti, "log_url", None) else []
-        lines += [f"Dagster: {run_url(self.dagster_url, ti.dag_id, run.run_id, self.group)}"] if self.dagster_url else []
+        own = {"task": ti.task_id, "try_number": ti.try_number} if self.own_run else {}
+        dagster_run = run_id_for(ti.dag_id, run.run_id, self.group, **own)
+        lines += [f"Dagster: {run_url(self.dagster_url, dagster_run)}"] if self.dagster_url else []
         return f"{what} {_VERBS[self.event]}", "\n".join(lines)
 
 

@@ -56,6 +56,7 @@ def materialize(request: AssetsRequest) -> Response:
     with dg.DagsterInstance.get() as instance:
         result = chosen.execute_in_process(
             instance=instance,
+            run_id=request.run_id,
             run_config=config,
             partition_key=request.partition if first and not last else None,
             tags=tags,

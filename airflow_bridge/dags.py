@@ -22,6 +22,7 @@ from airflow_bridge.manifest import Manifest, ManifestError, load
 from airflow_bridge.operators import PARTITION, RUN_CONFIG
 from airflow_bridge.options import Options, options_of, read_yaml
 from airflow_bridge.tasks import Tasks, airflow_asset
+from airflow_bridge.time_limit import TimedOut
 
 DAGSTER = "dagster"
 """The schedule that the job has in Dagster."""
@@ -69,6 +70,10 @@ def dag_from_manifest(path: str | Path, *, dag_id: str | None = None, **settings
         defaults["deadline"] = alert
     arguments = {**defaults, **arguments}
     arguments["schedule"] = _schedule(manifest, tasks, scheduled, path)
+    if arguments.get("dagrun_timeout") is not None:
+        before = arguments.get("on_failure_callback") or []
+        limit = TimedOut(tasks.bond, options.alerts)
+        arguments["on_failure_callback"] = [*(before if isinstance(before, list) else [before]), limit]
     with DAG(name, **arguments) as dag:
         tasks.add(only)
     _add_parameters(dag, manifest)

@@ -23,9 +23,10 @@ RUNNER = "airflow_bridge.runner"
 """Module that reads a request from standard input, or from its only argument, and writes a response."""
 
 
-def run_id_for(dag_id: str, dag_run_id: str, group: str = "") -> str:
-    """The Dagster run that belongs to an Airflow run, or to a TaskGroup in it."""
-    return str(uuid.uuid5(_NAMESPACE, "\n".join([dag_id, dag_run_id, *([group] if group else [])])))
+def run_id_for(dag_id: str, dag_run_id: str, group: str = "", *, task: str = "", try_number: int = 0) -> str:
+    """The Dagster run that belongs to an Airflow run, to a TaskGroup in it, or to one try of a task."""
+    more = [group, task, str(try_number)] if task else [group] if group else []
+    return str(uuid.uuid5(_NAMESPACE, "\n".join([dag_id, dag_run_id, *more])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,11 @@ class AssetsRequest(Request):
     try_number: int
     assets: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """The Dagster run of this try."""
+        return run_id_for(self.dag_id, self.dag_run_id, self.group, task=self.task, try_number=self.try_number)
 
 
 @dataclass(frozen=True, kw_only=True)

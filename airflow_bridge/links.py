@@ -11,9 +11,9 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink
 from airflow_bridge.launcher import run_id_for
 
 
-def run_url(dagster_url: str, dag_id: str, dag_run_id: str, group: str = "") -> str:
-    """Page of the Dagster run that belongs to a DAG run, or to a TaskGroup in it."""
-    return f"{dagster_url.rstrip('/')}/runs/{run_id_for(dag_id, dag_run_id, group)}"
+def run_url(dagster_url: str, run_id: str) -> str:
+    """Page of a Dagster run."""
+    return f"{dagster_url.rstrip('/')}/runs/{run_id}"
 
 
 def asset_url(dagster_url: str, asset: str) -> str:
@@ -22,13 +22,14 @@ def asset_url(dagster_url: str, asset: str) -> str:
 
 
 class DagsterRunLink(BaseOperatorLink):
-    """The Dagster run of the DAG run."""
+    """The Dagster run of the DAG run, or of the task's try where that is a run of its own."""
 
     name = "Dagster run"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """Its address; Airflow's worker keeps it when the task ends."""
-        return run_url(operator.bond.dagster_url, ti_key.dag_id, ti_key.run_id, operator.bond.group)
+        own = {"task": ti_key.task_id, "try_number": ti_key.try_number} if operator.own_run else {}
+        return run_url(operator.bond.dagster_url, run_id_for(ti_key.dag_id, ti_key.run_id, operator.bond.group, **own))
 
 
 class DagsterAssetLink(BaseOperatorLink):

@@ -98,7 +98,10 @@ class BridgeOperator(BaseOperator):
     Attributes:
         bond: What the tasks of the DAG have in common.
         about: Keys of the assets that the task makes or checks.
+        own_run: Each try is a Dagster run of its own.
     """
+
+    own_run = False
 
     def __init__(self, *, bond: Bond, about: Sequence[str] = (), launcher: Launcher | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -237,6 +240,8 @@ class JobOperator(BridgeOperator):
 
 class AssetsOperator(BridgeOperator):
     """Materialises assets in a Dagster run of their own; Dagster's retries happen inside it."""
+
+    own_run = True
 
     def __init__(self, *, assets: Sequence[str], checks: Sequence[str], **options: Any) -> None:
         super().__init__(**options)

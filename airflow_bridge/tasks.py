@@ -124,9 +124,9 @@ class Tasks:
         if only not in (None, FINISH):
             return
         closes = {self.bond.task_id(step.key): step.key for step in self.steps} if not self.manifest.whole else {}
-        finish = FinishOperator(
-            task_id=FINISH, closes=closes, trigger_rule="all_done", **self._shared([], dict(_FINISH_RETRIES), tells=True, ends=True)
-        )
+        finish = FinishOperator(task_id=FINISH, closes=closes, **self._shared([], dict(_FINISH_RETRIES), tells=True, ends=True))
+        # A teardown runs whatever became of the tasks before it, and also when somebody marks the DAG run as failed.
+        finish.as_teardown(on_failure_fail_dagrun=True)
         if ends:
             finish.set_upstream(list(ends))
 
@@ -194,7 +194,10 @@ class Tasks:
         for event, callback in wanted:
             if event not in events:
                 continue
-            teller = AlertNotifier(event, self.options.alerts, about, dagster_url=self.bond.dagster_url, group=self.bond.group)
+            teller = AlertNotifier(
+                event, self.options.alerts, about, dagster_url=self.bond.dagster_url, group=self.bond.group,
+                own_run=self.options.mode == "asset_runs",
+            )  # fmt: skip
             before = result.get(callback)
             result[callback] = [*(before if isinstance(before, list) else [before] if before else []), teller]
         return result
