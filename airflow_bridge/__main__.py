@@ -30,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     diff = _command(commands, "diff", "say what changes in the DAGs between two exports; exit code 1 when something does", _diff)
     diff.add_argument("old", type=Path, help="manifest, or folder of manifests")
     diff.add_argument("new", type=Path, help="manifest, or folder of manifests")
+    doctor = _command(commands, "doctor", "say what would keep DAGs from working well on this machine", _doctor)
+    doctor.add_argument("--manifests", type=Path, metavar="DIR", help="folder of the exported manifests")
+    doctor.add_argument("-m", "--module", help="the project, to see whether the manifests are stale")
+    doctor.add_argument("-a", "--attribute", default="defs", help="name of the Definitions in it (default: defs)")
+    doctor.add_argument("-l", "--location", help="name of the code location that they were exported with (default: the module)")
+    doctor.add_argument("--strict", action="store_true", help="warnings fail too")
     serve = _command(commands, "serve", "run an Airflow of one's own with the DAGs, to try them; Ctrl-C stops it", _serve)
     serve.add_argument("--dags", required=True, type=Path, help="folder of the DAG files")
     serve.add_argument("--home", required=True, type=Path, help="folder for Airflow's own files")
@@ -107,6 +113,20 @@ def _diff(chosen: argparse.Namespace) -> int:
     for one in said:
         sys.stdout.write(f"{one}\n")
     return int(bool(said))
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from airflow_bridge.doctor import examine
+
+    if chosen.module is not None and chosen.manifests is None:
+        return _error("-m says nothing without manifests. Next: name their folder with --manifests.")
+    found = examine(chosen.manifests, chosen.module, chosen.attribute, chosen.location)
+    for remark in found:
+        sys.stdout.write(f"{remark}\n")
+    serious = [remark for remark in found if remark.level == "error" or (chosen.strict and remark.level == "warning")]
+    if not serious:
+        sys.stdout.write("Nothing keeps DAGs from running here.\n")
+    return int(bool(serious))
 
 
 def _serve(chosen: argparse.Namespace) -> int:

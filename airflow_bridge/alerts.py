@@ -15,6 +15,7 @@ import datetime
 import os
 import smtplib
 import ssl
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -28,6 +29,7 @@ from airflow_bridge.links import run_url
 from airflow_bridge.manifest import ManifestError
 
 EVENTS = ("failure", "retry", "success", "deadline")
+TLS = ("starttls", "tls", "none")
 _TIMEOUT_SECONDS = 20
 _VERBS = {"failure": "failed", "retry": "will be tried again", "success": "succeeded"}
 
@@ -75,7 +77,7 @@ class WebhookAlert(Alert):
             answer = requests.post(
                 _secret(self.url_variable), json={"text": f"*{subject}*\n{text}"}, timeout=_TIMEOUT_SECONDS, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:
             # Its text shows the address, which is the secret.
             raise AlertError(f"the webhook does not answer ({type(error).__name__}). Next: check {self.url_variable}.") from None
         if not 200 <= answer.status_code < 300:
@@ -107,11 +109,11 @@ class EmailAlert(Alert):
 
     def send(self, subject: str, text: str) -> None:
         """See `Alert`."""
-        message = EmailMessage()
-        message["Subject"], message["From"], message["To"] = " ".join(subject.split()), self.sender, ", ".join(self.recipients)
-        message.set_content(text)
         context = ssl.create_default_context()
         try:
+            message = EmailMessage()
+            message["Subject"], message["From"], message["To"] = " ".join(subject.split()), self.sender, ", ".join(self.recipients)
+            message.set_content(text)
             if self.tls == "tls":
                 server: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=_TIMEOUT_SECONDS, context=context)
             else:
@@ -121,12 +123,14 @@ class EmailAlert(Alert):
                     server.starttls(context=context)
                 if self.username is not None:
                     server.login(self.username, _secret(self.password_variable) if self.password_variable else "")
-                server.send_message(message)
-        except (smtplib.SMTPException, OSError) as error:
+                refused = server.send_message(message)
+        except (smtplib.SMTPException, OSError, ValueError) as error:
             raise AlertError(
                 f"SMTP server {self.host}:{self.port} did not take the message ({type(error).__name__}). "
                 "Next: check host, port, tls, user and recipients."
             ) from error
+        if refused:
+            raise AlertError(f"SMTP server {self.host}:{self.port} refused {', '.join(sorted(refused))}. Next: check recipients.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,20 +200,42 @@ def alerts_of(where: str | Path, given: Sequence[Any]) -> tuple[Alert, ...]:
         alert = one
         if isinstance(one, Mapping) and len(one) == 1:
             (kind, settings) = next(iter(one.items()))
-            if kind not in _KINDS or not isinstance(settings, Mapping):
+            if kind not in _KINDS:
                 raise ManifestError(f"{where}: there is no alert {kind!r}; known: {', '.join(sorted(_KINDS))}. Next: correct it.")
-            listed = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+            if not isinstance(settings, Mapping | None):
+                raise ManifestError(f"{where}: alert {kind!r}: {settings!r} is no mapping. Next: correct its settings.")
+            listed = {name: tuple(value) if isinstance(value, list) else value for name, value in (settings or {}).items()}
             try:
                 alert = _KINDS[kind](**listed)
             except TypeError as error:
                 raise ManifestError(f"{where}: alert {kind!r}: {error}. Next: correct its settings.") from error
         if not isinstance(alert, Alert):
             raise ManifestError(f"{where}: {alert!r} is no alert. Next: give EmailAlert, WebhookAlert, SmtpAlert or SlackAlert.")
+        wrong = _wrong(alert)
+        if wrong:
+            raise ManifestError(f"{where}: alert {alert.kind!r}: {wrong} Next: correct its settings.")
         unknown = [event for event in alert.on if event not in EVENTS]
         if unknown:
             raise ManifestError(f"{where}: alerts know no event {unknown}; known: {', '.join(EVENTS)}. Next: correct `on`.")
         result.append(alert)
     return tuple(result)
+
+
+def _wrong(alert: Alert) -> str:
+    """The setting of an alert that cannot be; "" when there is none."""
+    if type(alert) not in _KINDS.values():
+        # One of the project's own knows its settings itself.
+        return ""
+    for one in dataclasses.fields(alert):
+        value: Any = getattr(alert, one.name)
+        if typing.get_origin(one.type) is tuple:
+            if not isinstance(value, tuple | list) or not all(isinstance(text, str) for text in value):
+                return f"{one.name}={value!r} is no list of texts."
+        elif not isinstance(value, typing.cast("type", one.type)):
+            return f"{one.name}={value!r} is no {getattr(one.type, '__name__', one.type)}."
+    if isinstance(alert, EmailAlert) and alert.tls not in TLS:
+        return f"tls={alert.tls!r} is unknown; known: {', '.join(TLS)}."
+    return "it has no recipients." if isinstance(alert, EmailAlert | SmtpAlert) and not alert.recipients else ""
 
 
 class AlertNotifier(BaseNotifier):
@@ -252,8 +278,8 @@ class AlertNotifier(BaseNotifier):
         for alert in self.alerts:
             try:
                 alert.send(subject, text)
-            except AlertError as error:
-                self.log.error("alert %s: %s", alert.kind, error)
+            except Exception as error:
+                self.log.error("alert %s: %s", alert.kind, _cause(error))
 
     def _message(self, context: Any, exception: Any) -> tuple[str, str]:
         ti, run = context["ti"], context["dag_run"]
@@ -269,12 +295,13 @@ class AlertNotifier(BaseNotifier):
         own = {"task": ti.task_id, "try_number": ti.try_number} if self.own_run else {}
         dagster_run = run_id_for(ti.dag_id, run.run_id, self.group, **own)
         lines += [f"Dagster: {run_url(self.dagster_url, dagster_run)}"] if self.dagster_url else []
-        return f"{what} {_VERBS[self.event]}", "\n".join(lines)
+        # What an exception says may hold parts of file names that are no text, which no recipient takes.
+        return f"{what} {_VERBS[self.event]}", "\n".join(lines).encode(errors="replace").decode()
 
 
 def deadline_arguments(alerts: Sequence[Alert], dag_id: str, interval: datetime.timedelta) -> dict[str, Any]:
-    """What `deadline_missed` is called with: plain values, since Airflow keeps them in its database."""
-    told = [{alert.kind: dataclasses.asdict(alert)} for alert in alerts if "deadline" in alert.on]
+    """What `deadline_missed` is called with: plain values, since Airflow keeps them in its database; an alert of another kind has none."""
+    told = [{alert.kind: dataclasses.asdict(alert)} for alert in alerts if "deadline" in alert.on and type(alert) in _KINDS.values()]
     return {"alerts": told, "dag_id": dag_id, "seconds": interval.total_seconds()}
 
 
@@ -293,10 +320,15 @@ async def deadline_missed(*, alerts: Sequence[Any], dag_id: str, seconds: float,
             await asyncio.to_thread(
                 alert.send, f"{dag_id} missed its deadline", f"run: {run_id}\nit has not ended {limit} after it was queued"
             )
-        except AlertError as error:
-            failed.append(str(error))
+        except Exception as error:
+            failed.append(_cause(error))
     if failed:
         raise AlertError(" ".join(failed))
+
+
+def _cause(error: Exception) -> str:
+    """Why an alert did not arrive; what an error of another kind says may hold a secret."""
+    return str(error) if isinstance(error, AlertError) else f"it failed ({type(error).__name__}). Next: check its settings."
 
 
 def _secret(variable: str) -> str:

@@ -8,8 +8,14 @@ Not here: which schedule a DAG gets (`dags.py`).
 
 import datetime
 import importlib
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from airflow.providers.common.compat.sdk import Asset, get_parsing_context
+
+_KEY = "dagster_asset"
+_AIRFLOW_3 = hasattr(Asset, "name")
 
 
 def _found(name: str, *modules: str) -> Any:
@@ -26,6 +32,15 @@ def _found(name: str, *modules: str) -> Any:
 
 def _timetable(name: str) -> Any:
     return _found(name, "airflow.sdk", "airflow.timetables.trigger")
+
+
+def running_task(dag_id: str) -> str | None:
+    """The one task that this process needs of a DAG; None for all of them.
+
+    A worker of Airflow 2 needs them all: it also schedules what comes after its task, and takes for removed what its DAG has not.
+    """
+    context = get_parsing_context()
+    return context.task_id if context.dag_id == dag_id and _AIRFLOW_3 else None
 
 
 def cron_trigger(crons: Sequence[str], timezone: str) -> Any:
@@ -117,11 +132,37 @@ def _plain(state: Any) -> str | None:
     return None if state is None else str(getattr(state, "value", state))
 
 
+def airflow_asset(key: str, uri: str | None = None) -> Any:
+    """The Airflow Asset of a Dagster asset: the same one in every DAG, so that one can wait for another."""
+    uri = uri or f"dagster://{key}"
+    # A Dataset of Airflow 2 has no name, and keeps the key beside its URI.
+    return Asset(name=key, uri=uri) if _AIRFLOW_3 else Asset(uri, extra={_KEY: key})
+
+
+def asset_key(outlet: Any) -> str | None:
+    """Key of the Dagster asset that an outlet of a task stands for; None for an outlet of another kind."""
+    if not isinstance(outlet, Asset):
+        return None
+    found = getattr(outlet, "name", None) or (outlet.extra or {}).get(_KEY)
+    return None if found is None else str(found)
+
+
 def add_partitions(event: Any, keys: Sequence[str]) -> None:
     """Name the partitions that an asset event is about, where Airflow knows partitions."""
     add = getattr(event, "add_partitions", None)
     if add is not None and keys:
         add(list(keys))
+
+
+def run_page(dag_id: str, run_id: str) -> str:
+    """Path of a DAG run in Airflow's UI."""
+    dag, run = urllib.parse.quote(dag_id), urllib.parse.quote(run_id)
+    return f"/dags/{dag}/runs/{run}" if _AIRFLOW_3 else f"/dags/{dag}/grid?dag_run_id={run}"
+
+
+def can_link() -> bool:
+    """Tasks have links without a plugin of Airflow's (Airflow 3)."""
+    return _AIRFLOW_3
 
 
 def can_watch() -> bool:
@@ -130,6 +171,6 @@ def can_watch() -> bool:
 
 
 __all__ = [
-    "a_run_per_partition", "add_partitions", "can_watch", "clear_number", "cron_trigger", "deadline", "partitions_at_runtime",
-    "retry_policy", "task_states", "when_assets_change",
+    "a_run_per_partition", "add_partitions", "airflow_asset", "asset_key", "can_link", "can_watch", "clear_number", "cron_trigger",
+    "deadline", "partitions_at_runtime", "retry_policy", "run_page", "running_task", "task_states", "when_assets_change",
 ]  # fmt: skip

@@ -17,11 +17,19 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, Param, TaskGroup, get_parsing_context
 
 from airflow_bridge.alerts import deadline_arguments
-from airflow_bridge.compat import a_run_per_partition, cron_trigger, deadline, partitions_at_runtime, when_assets_change
+from airflow_bridge.compat import (
+    a_run_per_partition,
+    airflow_asset,
+    cron_trigger,
+    deadline,
+    partitions_at_runtime,
+    running_task,
+    when_assets_change,
+)
 from airflow_bridge.manifest import Manifest, ManifestError, load
 from airflow_bridge.operators import PARTITION, RUN_CONFIG
 from airflow_bridge.options import Options, options_of, read_yaml
-from airflow_bridge.tasks import Tasks, airflow_asset
+from airflow_bridge.tasks import Tasks
 from airflow_bridge.time_limit import TimedOut
 
 DAGSTER = "dagster"
@@ -50,8 +58,7 @@ def dag_from_manifest(path: str | Path, *, dag_id: str | None = None, **settings
     manifest = load(Path(path))
     name = dag_id or manifest.job
     options, arguments = options_of(path, settings)
-    context = get_parsing_context()
-    only = context.task_id if context.dag_id == name else None
+    only = running_task(name)
     tasks = Tasks(manifest, options, path, dag_id=name)
     scheduled = arguments.get("schedule")
     defaults: dict[str, Any] = {
@@ -99,8 +106,7 @@ def task_group_from_manifest(path: str | Path, *, group_id: str | None = None, *
     dag = group.dag
     if dag is None:
         raise ManifestError(f"{path}: there is no DAG around the TaskGroup. Next: call it inside `with DAG(...):`.")
-    context = get_parsing_context()
-    only = context.task_id if context.dag_id == dag.dag_id else None
+    only = running_task(dag.dag_id)
     tasks = Tasks(manifest, options, path, dag_id=dag.dag_id, group=str(group.group_id))
     with group:
         tasks.add(only if only is not None and only.startswith(f"{group.group_id}.") else None)

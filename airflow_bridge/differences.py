@@ -63,6 +63,8 @@ def _of_a_job(old: Manifest, new: Manifest) -> Iterator[str]:
         yield "the schema of its run config has changed."
     for remark in (one for one in new.remarks if one not in old.remarks):
         yield f"new {remark}"
+    for remark in (one for one in old.remarks if one not in new.remarks):
+        yield f"no longer so: {remark.level} {remark.code}: {remark.subject}."
 
 
 def _of_a_step(old: Step, new: Step) -> Iterator[str]:

@@ -21,6 +21,8 @@ from typing import Any, Protocol
 _NAMESPACE = uuid.UUID("0b8f2a4e-6c1d-5e3f-9a7b-2d4c6e8f0a1b")
 RUNNER = "airflow_bridge.runner"
 """Module that reads a request from standard input, or from its only argument, and writes a response."""
+RESPONSE = "AIRFLOW_BRIDGE_RESPONSE"
+"""Variable with the path of a file that the runner writes its response to, too."""
 
 
 def run_id_for(dag_id: str, dag_run_id: str, group: str = "", *, task: str = "", try_number: int = 0) -> str:
@@ -189,7 +191,15 @@ class Response:
 
 
 class LaunchError(Exception):
-    """The runner could not be reached; the message names the cause and the next step."""
+    """The runner could not be reached; the message names the cause and the next step.
+
+    Attributes:
+        retry: It was reached and ended without a response, as when it is killed; another attempt may help.
+    """
+
+    def __init__(self, message: str, *, retry: bool = False) -> None:
+        super().__init__(message)
+        self.retry = retry
 
 
 class Launcher(Protocol):
@@ -285,7 +295,7 @@ def request_of(text: str) -> Request:
 
 
 def decode(output: str, otherwise: str) -> Response:
-    """The response in a runner's output: its last line, since the project may print.
+    """The response in a runner's output: the last line that is one, since the project may print.
 
     Args:
         output: What the runner wrote.
@@ -294,23 +304,18 @@ def decode(output: str, otherwise: str) -> Response:
     Raises:
         LaunchError: There is none.
     """
-    lines = output.strip().splitlines()
-    try:
-        content = json.loads(lines[-1])
-        made = tuple(Materialization(**{**one, "partitions": tuple(one["partitions"])}) for one in content["materializations"])
-        return Response(
-            **{
-                **content,
-                "materializations": made,
-                "failed": tuple(content["failed"]),
-                "checks": tuple(CheckResult(**one) for one in content["checks"]),
-            }
-        )
-    except (IndexError, ValueError, TypeError, KeyError) as error:
-        raise LaunchError(otherwise) from error
+    for line in reversed(output.strip().splitlines()):
+        try:
+            content = json.loads(line)
+            made = tuple(Materialization(**{**one, "partitions": tuple(one["partitions"])}) for one in content["materializations"])
+            checks = tuple(CheckResult(**one) for one in content["checks"])
+            return Response(**{**content, "materializations": made, "failed": tuple(content["failed"]), "checks": checks})
+        except (ValueError, TypeError, KeyError):
+            continue
+    raise LaunchError(otherwise, retry=True)
 
 
 __all__ = [
-    "RUNNER", "AssetsRequest", "CheckResult", "FinishRequest", "InlineLauncher", "JobRequest", "LaunchError", "Launcher", "Materialization",
-    "Request", "Response", "StepRequest", "SubprocessLauncher", "decode", "encode", "request_of", "run_id_for",
+    "RESPONSE", "RUNNER", "AssetsRequest", "CheckResult", "FinishRequest", "InlineLauncher", "JobRequest", "LaunchError", "Launcher",
+    "Materialization", "Request", "Response", "StepRequest", "SubprocessLauncher", "decode", "encode", "request_of", "run_id_for",
 ]  # fmt: skip

@@ -3,7 +3,6 @@
 Not here: which tasks there are (`dags.py`); tasks that watch (`watching.py`).
 """
 
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +11,11 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
-    Asset,
     BaseOperator,
     conf,
 )  # fmt: skip
 
-from airflow_bridge.compat import add_partitions, clear_number, task_states
+from airflow_bridge.compat import add_partitions, asset_key, can_link, clear_number, run_page, task_states
 from airflow_bridge.launcher import (
     AssetsRequest,
     FinishRequest,
@@ -108,7 +106,7 @@ class BridgeOperator(BaseOperator):
         self.bond = bond
         self.about = tuple(about)
         self.launcher = launcher or bond.launcher
-        if bond.dagster_url:
+        if bond.dagster_url and can_link():
             # Without an address there is nothing to link to.
             self.operator_extra_links = (DagsterRunLink(), DagsterAssetLink()) if self.about else (DagsterRunLink(),)
 
@@ -121,11 +119,12 @@ class BridgeOperator(BaseOperator):
 
         Raises:
             AirflowFailException: It cannot reach Dagster, and trying again would not help.
+            StepError: What carried it out ended without a response.
         """
         try:
             return self.launcher.launch(request)
         except LaunchError as error:
-            raise AirflowFailException(str(error)) from error
+            raise (StepError if error.retry else AirflowFailException)(str(error)) from error
 
     def where(self, context: Any) -> dict[str, Any]:
         """The fields of a request that say which run of which job."""
@@ -164,12 +163,13 @@ class BridgeOperator(BaseOperator):
             of_asset.setdefault(one.asset, []).append(one)
         events = context.get("outlet_events")
         for outlet in self.outlets or ():
-            if events is None or not isinstance(outlet, Asset) or outlet.name not in of_asset:
+            key = asset_key(outlet)
+            if events is None or key not in of_asset:
                 continue
-            made = of_asset[outlet.name]
+            made = of_asset[key]
             event = events[outlet]
             extra = {"dagster_run_id": response.run_id, "row_count": made[-1].row_count, "data_version": made[-1].data_version}
-            checks = {check.name: check.passed for check in response.checks if check.asset == outlet.name}
+            checks = {check.name: check.passed for check in response.checks if check.asset == key}
             event.extra = {name: value for name, value in {**extra, "checks": checks or None}.items() if value is not None}
             keys = sorted({key for one in made for key in one.partitions})
             if getattr(context["dag_run"], "partition_key", None) is None:
@@ -312,7 +312,7 @@ def _address(dag_id: str, dag_run_id: str) -> dict[str, str]:
     base = conf.get("api", "base_url", fallback="") or conf.get("webserver", "base_url", fallback="")
     if not base.startswith("http"):
         return {}
-    return {"airflow/dag_run_url": f"{base.rstrip('/')}/dags/{urllib.parse.quote(dag_id)}/runs/{urllib.parse.quote(dag_run_id)}"}
+    return {"airflow/dag_run_url": f"{base.rstrip('/')}{run_page(dag_id, dag_run_id)}"}
 
 
 def _merge(own: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,13 @@ import dataclasses
 import datetime
 import difflib
 import importlib
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_bridge.alerts import Alert, alerts_of
 from airflow_bridge.launcher import Launcher
@@ -67,25 +70,61 @@ class Options:
     timeout: datetime.timedelta | None = datetime.timedelta(hours=24)
 
 
+_NOT_EMPTY = ("mode", "outlets", "groups", "pools", "timeout")
+"""Options for which None is no other word for their default."""
+
+
+def _is_selection(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
+
+
+def _is_launcher(value: Any) -> bool:
+    return callable(getattr(value, "launch", None)) and callable(getattr(value, "stop", None))
+
+
+_FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "launcher": (_is_launcher, "a launcher, such as SubprocessLauncher()"),
+    "select": (_is_selection, "a selection, or a list of them"),
+    "exclude": (_is_selection, "a selection, or a list of them"),
+    "overrides": (lambda value: isinstance(value, Mapping), "a mapping of selections to options, or the path of a YAML file with one"),
+    "groups": (lambda value: isinstance(value, bool), "True or False"),
+    "pools": (lambda value: isinstance(value, bool), "True or False"),
+    "alerts": (lambda value: isinstance(value, list | tuple), "a list of alerts"),
+    "dagster_url": (lambda value: isinstance(value, str), "the address of the Dagster UI"),
+    "run_config": (lambda value: isinstance(value, Mapping), "a mapping"),
+}
+
+
 def options_of(where: str | Path, given: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
     """Split what a DAG was given into the options of the bridge and the arguments of Airflow's DAG.
 
+    What YAML cannot say of the latter may be said as for tasks: times as seconds, callbacks by import path, dates without a time (UTC).
+
     Raises:
-        ManifestError: An option has a value that it cannot have.
+        ManifestError: There is no such option, or it has a value that it cannot have.
     """
     names = {one.name for one in dataclasses.fields(Options)}
-    own = {name: value for name, value in given.items() if name in names}
+    own = {name: value for name, value in given.items() if name in names and (value is not None or name in _NOT_EMPTY)}
+    rest = {name: value for name, value in given.items() if name not in names}
+    known = names | (set(inspect.signature(DAG).parameters) - {"dag_id"})
+    for name in rest:
+        if name not in known:
+            raise ManifestError(f"{where}: there is no option {name!r}{_close(name, known)}. Next: correct it.")
     for name, allowed in (("mode", MODES), ("outlets", OUTLETS)):
         if name in own and own[name] not in allowed:
             raise ManifestError(f"{where}: {name}={own[name]!r} is unknown; known: {', '.join(allowed)}. Next: correct it.")
     for name in ("timeout", "deadline"):
         if name in own:
             own[name] = _duration(where, name, own[name])
+    if isinstance(own.get("overrides"), str | Path):
+        # Airflow's working directory says nothing, so a relative path lies beside the manifest.
+        own["overrides"] = read_yaml(Path(where).parent / own["overrides"])
+    for name, (fits, form) in _FORMS.items():
+        if name in own and not fits(own[name]):
+            raise ManifestError(f"{where}: {name}={own[name]!r} cannot be. Next: give {form}.")
     if "alerts" in own:
         own["alerts"] = alerts_of(where, own["alerts"])
-    if isinstance(own.get("overrides"), str | Path):
-        own["overrides"] = read_yaml(Path(own["overrides"]))
-    return Options(**own), {name: value for name, value in given.items() if name not in names}
+    return Options(**own), {name: _dag_argument(where, name, value) for name, value in rest.items()}
 
 
 def task_options(manifest: Manifest, options: Options, where: str | Path) -> dict[str, dict[str, Any]]:
@@ -99,6 +138,8 @@ def task_options(manifest: Manifest, options: Options, where: str | Path) -> dic
         if not isinstance(given, Mapping):
             raise ManifestError(f"{where}: the override of {selection!r} is no mapping of options. Next: write it as {{'retries': 3}}.")
         cleaned = {name: _task_option(f"{where}: override of {selection!r}", name, value) for name, value in given.items()}
+        if not isinstance(selection, str):
+            raise ManifestError(f"{where}: the override of {selection!r} names no asset. Next: write it as text.")
         for key in matching(manifest, selection):
             result.setdefault(key, {}).update(cleaned)
     return result
@@ -131,25 +172,52 @@ def _from_metadata(step: Step, where: str | Path) -> dict[str, Any]:
 
 def _task_option(where: str, name: str, value: Any) -> Any:
     if name not in TASK_OPTIONS:
-        close = difflib.get_close_matches(name, TASK_OPTIONS, n=3)
-        said = f" (close: {', '.join(close)})" if close else ""
-        raise ManifestError(f"{where}: there is no option {name!r}{said}; known: {', '.join(sorted(TASK_OPTIONS))}. Next: correct it.")
+        said = f"{_close(name, TASK_OPTIONS)}; known: {', '.join(sorted(TASK_OPTIONS))}"
+        raise ManifestError(f"{where}: there is no option {name!r}{said}. Next: correct it.")
     if name in _SECONDS:
         return _duration(where, name, value)
-    if name in _CALLBACKS and isinstance(value, str):
-        return _imported(where, name, value)
-    return value
+    if name == "launcher" and value is not None and not _is_launcher(value):
+        raise ManifestError(f"{where}: launcher={value!r} cannot be. Next: give {_FORMS['launcher'][1]}.")
+    return _callbacks(where, name, value) if name in _CALLBACKS else value
+
+
+def _dag_argument(where: str | Path, name: str, value: Any) -> Any:
+    if name == "default_args" and isinstance(value, Mapping):
+        return {key: _callbacks(where, key, one) if key in _CALLBACKS else one for key, one in value.items()}
+    if name == "dagrun_timeout":
+        return _duration(where, name, value)
+    if name in ("start_date", "end_date") and isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return datetime.datetime.combine(value, datetime.time(), tzinfo=datetime.UTC)
+    return _callbacks(where, name, value) if name in _CALLBACKS else value
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), sorted(known), n=3)
+    return f" (close: {', '.join(close)})" if close else ""
 
 
 def _duration(where: str | Path, name: str, value: Any) -> datetime.timedelta | None:
-    if value is None or isinstance(value, datetime.timedelta):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return datetime.timedelta(seconds=value)
-    raise ManifestError(f"{where}: {name}={value!r} is no time. Next: give seconds or a timedelta.")
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, datetime.timedelta) else value
+    fits = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    # Only the wait before a retry may be none.
+    if not fits or not (0 < seconds <= datetime.timedelta.max.total_seconds() or (seconds == 0 and name == "retry_delay")):
+        raise ManifestError(f"{where}: {name}={value!r} is no time. Next: give seconds or a timedelta.")
+    return datetime.timedelta(seconds=seconds)
 
 
-def _imported(where: str, name: str, path: str) -> Any:
+def _callbacks(where: str | Path, name: str, value: Any) -> Any:
+    """One callback, or a list of them, those that are import paths imported."""
+    if isinstance(value, list | tuple):
+        return [_callbacks(where, name, one) for one in value]
+    found = _imported(where, name, value) if isinstance(value, str) else value
+    if found is not None and not callable(found):
+        raise ManifestError(f"{where}: {name}={value!r} is no function. Next: give one, or name module.function.")
+    return found
+
+
+def _imported(where: str | Path, name: str, path: str) -> Any:
     module, _, attribute = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), attribute)

@@ -4,7 +4,7 @@ Not here: what a manifest says of a job (`job_manifest.py`).
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -32,6 +32,9 @@ def remarks_of(definitions: dg.Definitions, job: dg.JobDefinition, planned: Sequ
 
 def _values_between_steps(job: dg.JobDefinition, planned: Sequence[PlannedStep]) -> Iterator[Remark]:
     """Steps run in processes of their own, so what goes between them has to be stored."""
+    if any(step.dynamic for step in planned) and job.executor_def is dg.in_process_executor:
+        # One task runs the whole job in one process.
+        return
     local: dict[str, int] = {}
     for step in planned:
         for edge in step.edges:
@@ -62,8 +65,13 @@ def _io_manager(resource: Any) -> type | None:
     """The class behind an IO manager; None where it cannot be told before it is made."""
     if resource is dg.mem_io_manager:
         return dg.InMemoryIOManager
-    if resource is dg.fs_io_manager or getattr(resource, "resource_fn", None) is dg.fs_io_manager.resource_fn:
+    function = getattr(resource, "resource_fn", None)
+    if function is dg.fs_io_manager.resource_fn or getattr(function, "__name__", "").startswith("default_job_io_manager"):
+        # The latter is what Dagster takes where a project names none.
         return dg.FilesystemIOManager
+    if isinstance(_closure(function).get("value"), dg.IOManager):
+        # IOManagerDefinition.hardcoded_io_manager, which Dagster puts around an IO manager that is given as such.
+        return type(_closure(function)["value"])
     for name in ("_configurable_resource_cls", "_hardcoded_resource_type"):
         found = getattr(resource, name, None)
         if isinstance(found, type):
@@ -96,7 +104,7 @@ def _schedules(repository: dg.RepositoryDefinition, job: dg.JobDefinition) -> It
                 reason="it is switched on in Dagster by default, so a DAG with a schedule would run the job twice.",
                 next_step="set default_status=DefaultScheduleStatus.STOPPED, or leave the DAG without a schedule.",
             )
-        if any(not one.__module__.startswith("dagster.") for one in _functions(schedule)):
+        if any(not one.__module__.startswith("dagster.") for one in _functions(_as_written(schedule))):
             yield Remark(
                 level="warning",
                 code="schedule-function",
@@ -104,7 +112,7 @@ def _schedules(repository: dg.RepositoryDefinition, job: dg.JobDefinition) -> It
                 reason="it computes whether, with which config or with which tags the job runs; only its times are converted.",
                 next_step="give the DAG its config as run_config, or leave this schedule in Dagster.",
             )
-        elif _config(schedule):
+        elif _config(_as_written(schedule)):
             yield Remark(
                 level="warning",
                 code="schedule-config",
@@ -114,17 +122,28 @@ def _schedules(repository: dg.RepositoryDefinition, job: dg.JobDefinition) -> It
             )
 
 
+def _as_written(schedule: dg.ScheduleDefinition) -> dg.ScheduleDefinition:
+    """The schedule that the project made: with resources, Dagster makes another one of it, which only calls what the first one calls."""
+    first = _closure(getattr(schedule, "_execution_fn", None)).get("self")
+    return _as_written(first) if isinstance(first, dg.ScheduleDefinition) and first is not schedule else schedule
+
+
 def _functions(schedule: dg.ScheduleDefinition) -> list[Any]:
     """What a schedule calls at every tick."""
-    decorated = getattr(getattr(schedule, "_execution_fn", None), "decorated_fn", None)
+    executed = getattr(schedule, "_execution_fn", None)
+    decorated = getattr(executed, "decorated_fn", executed)
     others = [getattr(schedule, name, None) for name in ("_run_config_fn", "_should_execute", "_tags_fn")]
     return [one for one in (decorated, *others) if one is not None]
 
 
 def _config(schedule: dg.ScheduleDefinition) -> Any:
     """The run config that the schedule was given; None for none."""
-    function = getattr(schedule, "_run_config_fn", None)
-    return inspect.getclosurevars(function).nonlocals.get("run_config") if inspect.isfunction(function) else None
+    return _closure(getattr(schedule, "_run_config_fn", None)).get("run_config")
+
+
+def _closure(function: Any) -> Mapping[str, Any]:
+    """What a function took along from where it was made, by name."""
+    return inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
 
 
 def _sensors(repository: dg.RepositoryDefinition, job: dg.JobDefinition) -> Iterator[Remark]:
@@ -151,7 +170,8 @@ def _assets(job: dg.JobDefinition) -> Iterator[Remark]:
                 reason="when it is made is decided by Dagster's daemon, not by the job.",
                 next_step="give the DAG a schedule, or schedule it by the Airflow Assets that it reads.",
             )
-        if node.backfill_policy is not None and node.backfill_policy.max_partitions_per_run is None:
+        policy = node.backfill_policy if node.partitions_def is not None else None
+        if policy is not None and policy.max_partitions_per_run is None:
             yield Remark(
                 level="note",
                 code="single-run-backfill",
@@ -162,7 +182,11 @@ def _assets(job: dg.JobDefinition) -> Iterator[Remark]:
 
 
 def _hooks(job: dg.JobDefinition) -> Iterator[Remark]:
-    for hook in sorted(job.hook_defs, key=lambda one: one.name):
+    graph = job.asset_layer.asset_graph
+    of_assets: list[Any] = [graph.get(key) for key in job.asset_layer.selected_asset_keys]
+    hooks = {*job.hook_defs, *(hook for node in of_assets for hook in node.assets_def.hook_defs)}
+    hooks |= {hook for node in job.nodes for hook in node.hook_defs}
+    for hook in sorted(hooks, key=lambda one: one.name):
         yield Remark(
             level="note",
             code="hook",

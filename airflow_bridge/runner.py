@@ -36,6 +36,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from airflow_bridge import asset_runs
 from airflow_bridge.launcher import (
+    RESPONSE,
     AssetsRequest,
     CheckResult,
     FinishRequest,
@@ -78,20 +79,41 @@ def handle(request: Request) -> Response:
             if isinstance(request, FinishRequest):
                 return _finish(instance, request, run_id)
             return _execute(instance, request, run_id)
-    except sqlalchemy.exc.DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()[0] if error.orig is not None else type(error).__name__
-        return dataclasses.replace(
-            _refusal(run_id, f"Dagster's storage does not answer: {reason}. Next: start it again; the task is repeated, or clear it then."),
-            retry=True,
-        )
     except dg.DagsterInvalidConfigError as error:
+        wrong = " ".join(_without_trace(one.message) for one in error.errors)
         return _refusal(
-            run_id, f"{error} Next: set what is missing in the worker's environment, or correct run_config; then clear the task."
+            run_id,
+            f"the config of job {request.job} does not do: {wrong} Next: set what is missing in the worker's environment, or correct "
+            "run_config; then clear the task.",
         )
     except (dg.DagsterError, ImportError) as error:
         return _refusal(
             run_id, f"job {request.job} of {request.module} cannot run: {error} Next: correct it, export again, clear the task."
         )
+    except Exception as error:
+        # Dagster wraps what a database says in exceptions of its own.
+        said = _of_database(error)
+        if said is None:
+            raise
+        return dataclasses.replace(
+            _refusal(run_id, f"Dagster's storage does not answer: {said}. Next: start it again; the task is repeated, or clear it then."),
+            retry=True,
+        )
+
+
+def _of_database(error: BaseException | None) -> str | None:
+    """What a database said, in an exception or in one that caused it."""
+    while error is not None:
+        if isinstance(error, sqlalchemy.exc.DBAPIError):
+            return str(error.orig).strip().splitlines()[0] if error.orig is not None else type(error).__name__
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _without_trace(message: str) -> str:
+    """One line, without the traceback that Dagster adds to some."""
+    kept = message.partition("Stack Trace:")[0]
+    return " ".join(kept.rpartition("PostProcessingError:")[2].split())
 
 
 def _refusal(run_id: str, message: str) -> Response:
@@ -128,10 +150,10 @@ def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Res
     if _cancelled(instance, run_id):
         return _refusal(run_id, f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
     chosen = _chosen(request)
+    granted: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if isinstance(request, StepRequest):
         known = KnownExecutionState(previous_retry_attempts={request.step: request.attempt} if request.attempt else {})
-        _grant(definition, request.retries)
-        mode = RetryMode.DEFERRED
+        granted, mode = _granted(definition, request.retries), RetryMode.DEFERRED
     else:
         known, mode = KnownExecutionState(), RetryMode.ENABLED
     plan = create_execution_plan(job, run_config=run.run_config, step_keys_to_execute=chosen, known_state=known)
@@ -140,7 +162,7 @@ def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Res
         return _close_too(instance, request, run_id, Response(run_id=run_id, success=False, skipped=True))
     events: list[DagsterEvent] = []
     stopped = False
-    with InstanceConcurrencyContext(instance, run) as concurrency:
+    with InstanceConcurrencyContext(instance, run) as concurrency, granted:
         steps = ExecuteRunWithPlanIterable(
             execution_plan=plan,
             # Waits for the pools of its steps, as Dagster's own executors do.
@@ -166,7 +188,8 @@ def _chosen(request: Request) -> list[str] | None:
     return list(only or request.steps) or None
 
 
-def _grant(job: dg.JobDefinition, retries: int) -> None:
+@contextlib.contextmanager
+def _granted(job: dg.JobDefinition, retries: int) -> Iterator[None]:
     """Let Dagster retry as often as Airflow does, so that both agree on which attempt is the last one."""
     of_dagster = job.get_retry_policy_for_handle
 
@@ -177,6 +200,11 @@ def _grant(job: dg.JobDefinition, retries: int) -> None:
         return dg.RetryPolicy(max_retries=retries, delay=own.delay, backoff=own.backoff, jitter=own.jitter)
 
     job.get_retry_policy_for_handle = policy  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        # Another request in this process may be about the same definition.
+        job.get_retry_policy_for_handle = of_dagster  # type: ignore[method-assign]
 
 
 def _response(run_id: str, events: list[DagsterEvent], request: Request) -> Response:
@@ -406,9 +434,11 @@ def _instance() -> Iterator[dg.DagsterInstance]:
 
 
 def main() -> None:
-    """Read one request, from the only argument or else from standard input; write one response as the last line of standard output."""
-    response = handle(request_of(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read()))
-    sys.stdout.write(f"\n{json.dumps(dataclasses.asdict(response))}\n")
+    """Read one request, from the only argument or else from standard input; write one response as a line of standard output."""
+    response = json.dumps(dataclasses.asdict(handle(request_of(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read()))))
+    sys.stdout.write(f"\n{response}\n")
+    if os.environ.get(RESPONSE):
+        Path(os.environ[RESPONSE]).write_text(response)
 
 
 if __name__ == "__main__":

@@ -64,16 +64,21 @@ def _term(manifest: Manifest, text: str) -> set[str]:
     found = _named(manifest, match["what"])
     if not found:
         raise ManifestError(f"job {manifest.job}: {text!r} selects nothing{_hint(manifest, match['what'])} Next: correct the selection.")
-    result = set(found)
+    # Steps of one graph asset go together: alone they have nothing to read, or make nothing.
+    unit = {step.key: step.key if match["what"].startswith("step:") else step.node for step in manifest.steps}
+    start = {unit[key] for key in found}
+    upstream: dict[str, set[str]] = {one: set() for one in unit.values()}
+    downstream: dict[str, set[str]] = {one: set() for one in unit.values()}
+    for step in manifest.steps:
+        for key in step.upstream:
+            upstream[unit[step.key]].add(unit[key])
+            downstream[unit[key]].add(unit[step.key])
+    result = set(start)
     if match["up"]:
-        result |= _reach({step.key: step.upstream for step in manifest.steps}, found, match["up_levels"])
+        result |= _reach(upstream, start, match["up_levels"])
     if match["down"]:
-        downstream: dict[str, list[str]] = {}
-        for step in manifest.steps:
-            for upstream in step.upstream:
-                downstream.setdefault(upstream, []).append(step.key)
-        result |= _reach(downstream, found, match["down_levels"])
-    return result
+        result |= _reach(downstream, start, match["down_levels"])
+    return {key for key, one in unit.items() if one in result}
 
 
 def _named(manifest: Manifest, what: str) -> set[str]:
@@ -84,7 +89,7 @@ def _named(manifest: Manifest, what: str) -> set[str]:
 
 
 def _assets(step: Step) -> set[str]:
-    """Keys of the assets that a step makes or checks; the asset's name, for a step inside a graph asset."""
+    """Keys of the assets that a step makes or checks; for a step inside a graph asset, the graph's name and its own."""
     return {*step.assets, *(check.asset for check in step.checks)} or {step.node, step.key}
 
 
@@ -99,7 +104,7 @@ def _values(step: Step, name: str) -> Iterable[str]:
 
 
 def _reach(edges: Mapping[str, Iterable[str]], start: Iterable[str], levels: str) -> set[str]:
-    seen: set[str] = set()
+    seen = set(start)
     front = set(start)
     left = int(levels) if levels else None
     while front and left != 0:
@@ -114,6 +119,8 @@ def _hint(manifest: Manifest, what: str) -> str:
     if value and name in _NAMES:
         known = sorted({one for step in manifest.steps for one in _values(step, name)})
         return f"; its {name}s are {', '.join(known)}." if known else f"; none of its steps has a {name}."
+    if value:
+        return f"; before the colon may stand {', '.join(_NAMES)}."
     known = sorted({one for step in manifest.steps for one in _assets(step)})
     close = difflib.get_close_matches(what, known, n=3)
     return f"; close: {', '.join(close)}." if close else "."

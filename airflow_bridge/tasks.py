@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.common.compat.sdk import Asset, TaskGroup
+from airflow.providers.common.compat.sdk import TaskGroup, conf
 
 from airflow_bridge.alerts import AlertNotifier
-from airflow_bridge.compat import can_watch, retry_policy
+from airflow_bridge.compat import airflow_asset, can_watch, retry_policy
+from airflow_bridge.containers import ContainerLauncher, KubernetesLauncher, pod_of
 from airflow_bridge.launcher import InlineLauncher
 from airflow_bridge.manifest import Manifest, ManifestError, Step
 from airflow_bridge.operators import AssetsOperator, Bond, FinishOperator, JobOperator, StepOperator, wait_seconds
@@ -55,6 +56,11 @@ class Tasks:
             )
         if options.mode == "watch" and not can_watch():
             raise ManifestError(f'{where}: mode="watch" needs Airflow 3.3. Next: use mode="steps".')
+        if options.mode == "watch" and isinstance(options.launcher, ContainerLauncher):
+            raise ManifestError(
+                f'{where}: mode="watch" reads Dagster\'s event log where the triggerer runs, which a container cannot. '
+                'Next: use mode="steps", or InlineLauncher or SubprocessLauncher.'
+            )
         events = sorted({event for alert in options.alerts for event in alert.on})
         self.bond = Bond(
             code=manifest.code,
@@ -170,6 +176,7 @@ class Tasks:
         """The options of the task of a step, and the TaskGroup it stands in."""
         about = step.assets or tuple(dict.fromkeys(check.asset for check in step.checks))
         result = self._shared(about, {**_owner(step), **_priority(step), **own}, tells=True)
+        self._on_kubernetes(step, result)
         if self.options.pools and step.pool is not None:
             result.setdefault("pool", step.pool)
         documentation = _documentation(step)
@@ -185,6 +192,20 @@ class Tasks:
                 result["task_group"].prefix_group_id = False
         result["about"] = about
         return result
+
+    def _on_kubernetes(self, step: Step, result: dict[str, Any]) -> None:
+        """Give the task's pod what `dagster-k8s/config` says, when there will be one."""
+        config = step.airflow.get("k8s_config")
+        if config is None:
+            return
+        launcher = result.get("launcher") or self.bond.launcher
+        try:
+            if isinstance(launcher, KubernetesLauncher):
+                result["launcher"] = launcher.with_pod(config)
+            elif "kubernetes" in conf.get("core", "executor", fallback="").lower():
+                result.setdefault("executor_config", {"pod_override": pod_of(config)})
+        except ValueError as error:
+            raise ManifestError(f"{self.where}: dagster-k8s/config of step {step.key}: {error} Next: correct the tag.") from error
 
     def _shared(self, about: Sequence[str], own: dict[str, Any], *, tells: bool, ends: bool = False) -> dict[str, Any]:
         result = {"execution_timeout": self.options.timeout, "bond": self.bond, **own}
@@ -212,11 +233,6 @@ class Tasks:
             for key in step.assets if every else step.outlets:
                 names[key] = step.airflow.get("uri")
         return [airflow_asset(key, uri) for key, uri in names.items()]
-
-
-def airflow_asset(key: str, uri: str | None = None) -> Any:
-    """The Airflow Asset of a Dagster asset: the same one in every DAG, so that one can wait for another."""
-    return Asset(name=key, uri=uri or f"dagster://{key}")
 
 
 def _assets(keys: Iterable[str]) -> list[Any]:
@@ -258,4 +274,4 @@ def _documentation(step: Step) -> str:
     return "\n\n".join(lines)
 
 
-__all__ = ["FINISH", "PRODUCER", "Tasks", "airflow_asset"]
+__all__ = ["FINISH", "PRODUCER", "Tasks"]

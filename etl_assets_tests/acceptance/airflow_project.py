@@ -105,14 +105,25 @@ def greeted(context: dg.AssetExecutionContext, config: Greeting) -> None:
     _act("greeted", f"{config.name}*{config.times}")
 
 
+@dg.asset(pool="narrow")
+def pooled_one() -> None:
+    _act("pooled_one")
+
+
+@dg.asset(pool="narrow")
+def pooled_two() -> None:
+    _act("pooled_two")
+
+
 JOBS = {
     "chain": ["first", "middle", "guarded", "last"],
     "following": ["follower"],
     "days": ["by_day", "after_day"],
     "optional": ["sometimes", "after_sometimes"],
     "configured": ["greeted"],
+    "pooled": ["pooled_one", "pooled_two"],
 }
-ASSETS = [first, middle, guarded, last, follower, by_day, after_day, sometimes, after_sometimes, greeted]
+ASSETS = [first, middle, guarded, last, follower, by_day, after_day, sometimes, after_sometimes, greeted, pooled_one, pooled_two]
 defs = dg.Definitions(
     assets=ASSETS,
     jobs=[dg.define_asset_job(name, selection=keys) for name, keys in JOBS.items()],
