@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
+from airflow_bridge.compat import task_states
 from airflow_bridge.launcher import run_id_for
 from airflow_bridge.links import run_url
 from airflow_bridge.manifest import ManifestError
@@ -274,6 +275,9 @@ class AlertNotifier(BaseNotifier):
         exception = context.get("exception")
         if getattr(exception, "told_elsewhere", False):
             return
+        if getattr(exception, "interrupted", False) and task_states(context, [context["ti"].task_id])[context["ti"].task_id] != "running":
+            # Somebody, or the time limit of the DAG run, has decided what becomes of the task before it was stopped.
+            return
         subject, text = self._message(context, exception)
         for alert in self.alerts:
             try:
@@ -282,18 +286,19 @@ class AlertNotifier(BaseNotifier):
                 self.log.error("alert %s: %s", alert.kind, _cause(error))
 
     def _message(self, context: Any, exception: Any) -> tuple[str, str]:
-        ti, run = context["ti"], context["dag_run"]
+        # The dag-processor, which calls for tasks that watch, gives no DAG run.
+        ti, run = context["ti"], context.get("dag_run")
         what = ti.dag_id if self.event == "success" else f"{ti.dag_id}.{ti.task_id}"
         partition = getattr(run, "partition_key", None) or (context.get("params") or {}).get("partition")
         lines = [f"assets: {', '.join(self.assets)}"] if self.assets else []
         lines += [f"partition: {partition}"] if partition else []
-        lines.append(f"run: {run.run_id}")
+        lines.append(f"run: {ti.run_id}")
         if self.event != "success":
             lines.append(f"try: {ti.try_number} of {getattr(ti, 'max_tries', 0) + 1}")
             lines += [f"cause: {exception}"] if exception is not None else []
             lines += [f"log: {ti.log_url}"] if getattr(ti, "log_url", None) else []
         own = {"task": ti.task_id, "try_number": ti.try_number} if self.own_run else {}
-        dagster_run = run_id_for(ti.dag_id, run.run_id, self.group, **own)
+        dagster_run = run_id_for(ti.dag_id, ti.run_id, self.group, **own)
         lines += [f"Dagster: {run_url(self.dagster_url, dagster_run)}"] if self.dagster_url else []
         # What an exception says may hold parts of file names that are no text, which no recipient takes.
         return f"{what} {_VERBS[self.event]}", "\n".join(lines).encode(errors="replace").decode()

@@ -1,7 +1,8 @@
 """What differs between versions of Airflow, in one place: timetables, partitions, retries, deadlines, and states of other tasks.
 
 Before Airflow 3.3 a run has no partition key (its parameter names the partition), a retry waits as Airflow computes it, and no task can
-watch without a worker. Before 3.1 there are no deadlines.
+watch without a worker. Before 3.1 there are no deadlines. In Airflow 2 assets have no names, links of tasks need a plugin, a schedule is
+one cron expression, and a worker needs the whole DAG.
 
 Not here: which schedule a DAG gets (`dags.py`).
 """
@@ -44,10 +45,20 @@ def running_task(dag_id: str) -> str | None:
 
 
 def cron_trigger(crons: Sequence[str], timezone: str) -> Any:
-    """A run at each time of the cron schedules, without a data interval."""
+    """A run at each time of the cron schedules, without a data interval.
+
+    Raises:
+        RuntimeError: There are several, and this Airflow takes one.
+    """
     if len(crons) == 1:
         return _timetable("CronTriggerTimetable")(crons[0], timezone=timezone)
-    return _timetable("MultipleCronTriggerTimetable")(*crons, timezone=timezone)
+    timetable = _timetable("MultipleCronTriggerTimetable")
+    if timetable is None:
+        raise RuntimeError(
+            f"this Airflow takes one cron schedule, not {', '.join(crons)}. Next: install Airflow 3, or make a DAG for each with dag_id "
+            "and schedule."
+        )
+    return timetable(*crons, timezone=timezone)
 
 
 def partitions_at_runtime() -> Any:
@@ -134,7 +145,8 @@ def _plain(state: Any) -> str | None:
 
 def airflow_asset(key: str, uri: str | None = None) -> Any:
     """The Airflow Asset of a Dagster asset: the same one in every DAG, so that one can wait for another."""
-    uri = uri or f"dagster://{key}"
+    # Of a scheme without x- Airflow asks every provider, in every process that parses the file.
+    uri = uri or f"x-dagster://{key}"
     # A Dataset of Airflow 2 has no name, and keeps the key beside its URI.
     return Asset(name=key, uri=uri) if _AIRFLOW_3 else Asset(uri, extra={_KEY: key})
 

@@ -174,6 +174,7 @@ class Response:
         skipped: The step had nothing to do: what it reads was not made.
         retry: Another attempt may help, and is granted.
         wait_seconds: Until the next attempt, as Dagster's retry policy has it; None where Airflow decides.
+        interrupted: It was stopped by a signal.
         message: Why it failed, readable; empty on success.
         materializations: What the step made.
         checks: What asset checks found.
@@ -185,6 +186,7 @@ class Response:
     skipped: bool = False
     retry: bool = False
     wait_seconds: float | None = None
+    interrupted: bool = False
     message: str = ""
     materializations: tuple[Materialization, ...] = ()
     checks: tuple[CheckResult, ...] = ()

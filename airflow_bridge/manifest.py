@@ -302,7 +302,8 @@ def _check_graph(manifest: Manifest, path: Path) -> None:
     for step in manifest.steps:
         if step.key in seen:
             raise ManifestError(f"{path}: two steps are named {step.key!r}. Next: rename one of the assets, then {_EXPORT_AGAIN}.")
-        if len(step.key) > LONGEST_TASK_ID or not _TASK_ID.fullmatch(step.key):
+        # Steps of a job that one task runs are no tasks.
+        if not manifest.whole and (len(step.key) > LONGEST_TASK_ID or not _TASK_ID.fullmatch(step.key)):
             raise ManifestError(
                 f"{path}: step {step.key[:80]!r} cannot be the id of a task: at most {LONGEST_TASK_ID} letters, digits, '_', '-' and '.'. "
                 f"Next: rename the asset, then {_EXPORT_AGAIN}."

@@ -41,11 +41,13 @@ class StepError(AirflowException):
 
     Attributes:
         wait_seconds: Until then, as Dagster's retry policy has it; None where Airflow decides.
+        interrupted: The step was stopped by a signal.
     """
 
-    def __init__(self, message: str, wait_seconds: float | None = None) -> None:
+    def __init__(self, message: str, wait_seconds: float | None = None, *, interrupted: bool = False) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
+        self.interrupted = interrupted
 
 
 class StepsError(AirflowFailException):
@@ -198,9 +200,7 @@ class StepOperator(BridgeOperator):
         if response.skipped:
             raise AirflowSkipException(f"step {self.step} has nothing to do: what it reads was not made.")
         if not response.success:
-            if response.retry:
-                raise StepError(response.message, response.wait_seconds)
-            raise AirflowFailException(response.message)
+            raise failure(response)
         return counts
 
     def _nobody_closes(self, context: Any) -> bool:
@@ -235,7 +235,7 @@ class JobOperator(BridgeOperator):
             return counts
         if self.watched and response.failed:
             raise StepsError(response.message)
-        raise (StepError(response.message) if response.retry else AirflowFailException(response.message))
+        raise failure(response)
 
 
 class AssetsOperator(BridgeOperator):
@@ -257,7 +257,7 @@ class AssetsOperator(BridgeOperator):
         self.log.info("Dagster run %s", response.run_id)
         counts = self.made(context, response)
         if not response.success:
-            raise AirflowException(response.message)
+            raise StepError(response.message, interrupted=response.interrupted)
         return counts
 
 
@@ -281,8 +281,15 @@ class FinishOperator(BridgeOperator):
         if response.success:
             return
         if response.retry:
-            raise StepError(response.message)
+            raise failure(response)
         raise (StepsError if any(state == "failed" for state in states.values()) else AirflowFailException)(response.message)
+
+
+def failure(response: Response) -> AirflowException:
+    """What a task raises whose request did not succeed."""
+    if response.retry:
+        return StepError(response.message, response.wait_seconds, interrupted=response.interrupted)
+    return AirflowFailException(response.message)
 
 
 def attempt(task: BaseOperator, context: Any) -> int:
@@ -325,5 +332,5 @@ def _merge(own: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 __all__ = [
     "PARTITION", "RUN_CONFIG", "AssetsOperator", "Bond", "BridgeOperator", "FinishOperator", "JobOperator", "StepError", "StepOperator",
-    "StepsError", "attempt", "partition", "wait_seconds",
+    "StepsError", "attempt", "failure", "partition", "wait_seconds",
 ]  # fmt: skip

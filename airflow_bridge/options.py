@@ -79,7 +79,7 @@ def _is_selection(value: Any) -> bool:
 
 
 def _is_launcher(value: Any) -> bool:
-    return callable(getattr(value, "launch", None)) and callable(getattr(value, "stop", None))
+    return not isinstance(value, type) and callable(getattr(value, "launch", None)) and callable(getattr(value, "stop", None))
 
 
 _FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {

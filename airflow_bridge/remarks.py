@@ -72,11 +72,8 @@ def _io_manager(resource: Any) -> type | None:
     if isinstance(_closure(function).get("value"), dg.IOManager):
         # IOManagerDefinition.hardcoded_io_manager, which Dagster puts around an IO manager that is given as such.
         return type(_closure(function)["value"])
-    for name in ("_configurable_resource_cls", "_hardcoded_resource_type"):
-        found = getattr(resource, name, None)
-        if isinstance(found, type):
-            return found
-    return None
+    found = getattr(resource, "_configurable_resource_cls", None)
+    return found if isinstance(found, type) else None
 
 
 def _dynamic(planned: Sequence[PlannedStep]) -> Iterator[Remark]:

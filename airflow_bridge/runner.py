@@ -24,7 +24,7 @@ import dagster as dg
 import sqlalchemy.exc
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.errors import DagsterRunAlreadyExists
+from dagster._core.errors import DagsterExecutionInterruptedError, DagsterRunAlreadyExists
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.api import ExecuteRunWithPlanIterable, create_execution_plan
 from dagster._core.execution.context_creation_job import PlanExecutionContextManager
@@ -54,6 +54,8 @@ _RANGE = "..."
 _ROUND = "airflow/clear_number"
 _CANCELED = {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_CANCELLED = "Dagster run {} was cancelled in Dagster. Next: clear the DAG run."
+_INTERRUPTED = "it was stopped by a signal. Next: see in Airflow who stopped the task, and clear it to go on."
 _KIND = dg.DagsterEventType
 _VERDICTS = {_KIND.STEP_SUCCESS, _KIND.STEP_FAILURE, _KIND.STEP_SKIPPED}
 _FINE = {_KIND.STEP_SUCCESS.value, _KIND.STEP_SKIPPED.value}
@@ -86,17 +88,19 @@ def handle(request: Request) -> Response:
             f"the config of job {request.job} does not do: {wrong} Next: set what is missing in the worker's environment, or correct "
             "run_config; then clear the task.",
         )
+    except DagsterExecutionInterruptedError:
+        return Response(run_id=run_id, success=False, retry=True, interrupted=True, message=_INTERRUPTED)
     except (dg.DagsterError, ImportError) as error:
         return _refusal(
             run_id, f"job {request.job} of {request.module} cannot run: {error} Next: correct it, export again, clear the task."
         )
     except Exception as error:
         # Dagster wraps what a database says in exceptions of its own.
-        said = _of_database(error)
-        if said is None:
+        reason = _of_database(error)
+        if reason is None:
             raise
         return dataclasses.replace(
-            _refusal(run_id, f"Dagster's storage does not answer: {said}. Next: start it again; the task is repeated, or clear it then."),
+            _refusal(run_id, f"Dagster's storage does not answer: {reason}. Next: start it again; the task is repeated, or clear it then."),
             retry=True,
         )
 
@@ -148,7 +152,7 @@ def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Res
         return _refusal(run_id, wrong)
     run = _find_or_create(instance, job, origin, request, run_id)
     if _cancelled(instance, run_id):
-        return _refusal(run_id, f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
+        return _refusal(run_id, _CANCELLED.format(run_id))
     chosen = _chosen(request)
     granted: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if isinstance(request, StepRequest):
@@ -161,24 +165,36 @@ def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Res
         _report(instance, run, _KIND.STEP_SKIPPED, "what it reads was not made", step=request.step)
         return _close_too(instance, request, run_id, Response(run_id=run_id, success=False, skipped=True))
     events: list[DagsterEvent] = []
-    stopped = False
     with InstanceConcurrencyContext(instance, run) as concurrency, granted:
         steps = ExecuteRunWithPlanIterable(
             execution_plan=plan,
-            # Waits for the pools of its steps, as Dagster's own executors do.
-            iterator=functools.partial(inner_plan_execution_iterator, instance_concurrency_context=concurrency),
+            iterator=functools.partial(_steps, concurrency=concurrency),
             execution_context_manager=PlanExecutionContextManager(
                 job=job, retry_mode=mode, execution_plan=plan, run_config=run.run_config, dagster_run=run, instance=instance
             ),
         )
-        for event in steps:
-            events.append(event)
-            if isinstance(request, JobRequest) and event.event_type in _VERDICTS and _cancelled(instance, run_id):
-                stopped = True
-                break
-    if stopped:
-        return _refusal(run_id, f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
+        try:
+            events.extend(steps)
+        except _CancelledError:
+            return _refusal(run_id, _CANCELLED.format(run_id))
     return _close_too(instance, request, run_id, _response(run_id, events, request))
+
+
+class _CancelledError(Exception):
+    """The run was cancelled in Dagster between two of its steps."""
+
+
+def _steps(job_context: Any, execution_plan: Any, *, concurrency: InstanceConcurrencyContext) -> Iterator[DagsterEvent]:
+    """Execute steps; waits for their pools, as Dagster's own executors do, and begins none after the run was cancelled."""
+    begin = job_context.for_step
+
+    def for_step(*arguments: Any, **named: Any) -> Any:
+        if _cancelled(job_context.instance, job_context.run_id):
+            raise _CancelledError
+        return begin(*arguments, **named)
+
+    job_context.for_step = for_step
+    yield from inner_plan_execution_iterator(job_context, execution_plan, instance_concurrency_context=concurrency)
 
 
 def _chosen(request: Request) -> list[str] | None:
@@ -228,6 +244,8 @@ def _response(run_id: str, events: list[DagsterEvent], request: Request) -> Resp
     else:
         done, skipped, again = not failures, False, []
     waits = [event.step_retry_data.seconds_to_wait for event in again]
+    # With a retry policy Dagster wraps the interruption.
+    interrupted = any(_interrupted(event.step_retry_data.error) for event in again)
     return Response(
         run_id=run_id,
         success=done,
@@ -236,10 +254,20 @@ def _response(run_id: str, events: list[DagsterEvent], request: Request) -> Resp
         retry=bool(again),
         # Without a policy in Dagster there is no wait, and Airflow has its own.
         wait_seconds=next((float(seconds) for seconds in waits if seconds), None),
-        message="" if done else asset_runs.cause_of(failures or again),
+        interrupted=interrupted,
+        message="" if done else _INTERRUPTED if interrupted else asset_runs.cause_of(failures or again),
         materializations=tuple({one.asset: one for one in made}.values()),
         checks=tuple(checks),
     )
+
+
+def _interrupted(error: Any) -> bool:
+    """A signal is at the bottom of an error."""
+    while error is not None:
+        if error.cls_name == DagsterExecutionInterruptedError.__name__:
+            return True
+        error = error.cause
+    return False
 
 
 def _nothing_to_read(instance: dg.DagsterInstance, plan: Any, run_id: str, step_key: str) -> bool:
@@ -278,7 +306,7 @@ def _finish(instance: dg.DagsterInstance, request: FinishRequest, run_id: str) -
     if run is None:
         return _refusal(run_id, "no step ran, so there is no Dagster run. Next: see the first failed task.")
     if _cancelled(instance, run_id):
-        return _refusal(run_id, f"Dagster run {run_id} was cancelled in Dagster. Next: clear the DAG run.")
+        return _refusal(run_id, _CANCELLED.format(run_id))
     bad = _bad(instance, run_id, request.steps or _steps_of(run), request.states)
     _close(instance, run, bad, request.dag_run_id)
     return Response(run_id=run_id, success=not bad, message=f"these steps did not succeed: {', '.join(bad)}." if bad else "")

@@ -118,7 +118,7 @@ def _hint(manifest: Manifest, what: str) -> str:
     name, _, value = what.partition(":")
     if value and name in _NAMES:
         known = sorted({one for step in manifest.steps for one in _values(step, name)})
-        return f"; its {name}s are {', '.join(known)}." if known else f"; none of its steps has a {name}."
+        return f"; its {name}s are {', '.join(known)}." if known else f"; its steps have no {name}."
     if value:
         return f"; before the colon may stand {', '.join(_NAMES)}."
     known = sorted({one for step in manifest.steps for one in _assets(step)})

@@ -112,6 +112,26 @@ def test_only_serious_ones_where_asked(hook: Hook) -> None:
         assert len(hook.texts) == 1
 
 
+@dg.asset(check_specs=[dg.AssetCheckSpec("blocks", asset="guarded", blocking=True), dg.AssetCheckSpec("tells", asset="guarded")])
+def guarded() -> Iterator[Any]:
+    """An asset whose checks both find something, one of them blocking."""
+    yield dg.AssetCheckResult(check_name="blocks", passed=False)
+    yield dg.AssetCheckResult(check_name="tells", passed=False)
+    yield dg.Output(None)
+
+
+@pytest.mark.parametrize(("events", "told"), [("failure,retry", ["tells"]), ("deadline", ["blocks", "tells"]), ("", ["blocks", "tells"])])
+def test_what_airflow_has_told_is_not_told_again(hook: Hook, events: str, told: list[str]) -> None:
+    """Where Airflow tells of failed tasks, the blocking check that made one fail is left to it; other checks are not."""
+    sensor = check_failure_sensor()
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = tick(sensor, instance, hook, None)
+        dg.materialize([guarded], instance=instance, tags={"airflow/alerts": events}, raise_on_error=False)
+        tick(sensor, instance, hook, cursor)
+    (text,) = hook.texts
+    assert [line.split()[2] for line in text.splitlines() if line.startswith("ERROR")] == told
+
+
 def test_a_message_that_does_not_arrive_is_sent_again(hook: Hook) -> None:
     """A tick whose message is refused fails and keeps its place: the next one sends it, and does not repeat the ones before."""
     sensor = check_failure_sensor()

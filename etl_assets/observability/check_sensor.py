@@ -2,7 +2,7 @@
 
 A check that fails without blocking lets its run succeed, so Dagster's run failure sensors never fire for it. This one looks at every
 run that ended since its last tick, and sends one message per run. Where a message does not arrive the tick fails, and the next one
-starts at the same run: a message may come twice, none is lost.
+starts at the same run: a message may come twice, none is lost. What an alert of Airflow has told of already is not told again.
 
 Not here: how a message is sent (`notifications.py`).
 """
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _ENDS: Any = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _RUNS_PER_TICK = 50
+# On runs of converted DAGs: the events that Airflow itself tells of.
+_AIRFLOW_ALERTS = "airflow/alerts"
 _SHOWN = 20
 
 
@@ -35,6 +37,7 @@ class CheckFailure:
         severity: "WARN" or "ERROR".
         failed_rows: How many rows; None where the check counts none.
         description: What it says; "" for nothing.
+        blocked: It made its step fail, and kept what comes after the asset from running.
     """
 
     asset: str
@@ -42,6 +45,7 @@ class CheckFailure:
     severity: str
     failed_rows: int | None
     description: str
+    blocked: bool = False
 
     def __str__(self) -> str:
         counted = f", {self.failed_rows} rows" if self.failed_rows is not None else ""
@@ -89,7 +93,7 @@ def check_failure_sensor(
                 cursors[kind.value] = _newest(context.instance, kind)
                 continue
             for run_id, cursor in _ended(context.instance, kind, cursors[kind.value]):
-                found = list(failures_of(context.instance, run_id, severity))
+                found = _untold(context.instance, run_id, list(failures_of(context.instance, run_id, severity)))
                 if found:
                     teller.send(*_message(context.instance, run_id, found, base_url))
                     told += 1
@@ -120,10 +124,18 @@ def failures_of(instance: dg.DagsterInstance, run_id: str, severity: Literal["WA
                 severity=evaluation.severity.value,
                 failed_rows=int(str(counted.value)) if counted is not None else None,
                 description=evaluation.description or "",
+                blocked=bool(evaluation.blocking) and evaluation.severity is dg.AssetCheckSeverity.ERROR,
             )
         if not records.has_more:
             return
         cursor = records.cursor
+
+
+def _untold(instance: dg.DagsterInstance, run_id: str, found: list[CheckFailure]) -> list[CheckFailure]:
+    """Without those that made a task of Airflow fail, where Airflow tells of failed tasks."""
+    run = instance.get_run_by_id(run_id)
+    events = run.tags.get(_AIRFLOW_ALERTS, "").split(",") if run is not None else []
+    return [one for one in found if not one.blocked] if "failure" in events else found
 
 
 def _newest(instance: dg.DagsterInstance, kind: Any) -> str | None:

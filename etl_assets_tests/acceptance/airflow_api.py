@@ -108,10 +108,13 @@ class AirflowApi:
         self.call("PATCH", f"dags/{dag}/dagRuns/{run_id}/taskInstances/{task}", {"new_state": state})
 
     def log(self, dag: str, run_id: str, task: str, try_number: int = 1) -> str:
-        """The text of a task's log."""
+        """The text of a task's log, with its exceptions."""
         found = self.call("GET", f"dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/logs/{try_number}", full_content="true")
-        content = found["content"]
-        return "\n".join(str(one.get("event", one)) if isinstance(one, dict) else str(one) for one in content)
+        lines = []
+        for one in found["content"]:
+            lines.append(str(one.get("event", one)) if isinstance(one, dict) else str(one))
+            lines += [str(error["exc_value"]) for error in (one.get("error_detail") or [])] if isinstance(one, dict) else []
+        return "\n".join(lines)
 
     def xcom(self, dag: str, run_id: str, task: str, key: str = "return_value") -> Any:
         return self.call("GET", f"dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/{key}", deserialize="true")["value"]

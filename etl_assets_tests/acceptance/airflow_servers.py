@@ -166,7 +166,7 @@ def airflow(
         server: PostgreSQL.
         folder: For everything that is made.
         dag_file: Text of the DAG file; MANIFESTS in it is the folder of the manifests.
-        projects: Jobs by module.
+        projects: Jobs by module, or by `module:attribute` where the definitions are not called defs; no names for all of them.
         name: Of the databases.
         sink: Where e-mails go.
         variables: Of the project, beside those of every trial.
@@ -198,8 +198,9 @@ def airflow(
     with dg.DagsterInstance.from_config(own["DAGSTER_HOME"]) as instance:
         # The tables are made before tasks run at the same time.
         instance.get_runs_count()
-    for module, jobs in projects.items():
-        write(manifests_of(read_project(module), jobs), folder / "manifests")
+    for project, jobs in projects.items():
+        module, _, attribute = project.partition(":")
+        write(manifests_of(read_project(module, attribute=attribute or "defs"), jobs), folder / "manifests")
     (folder / "dags" / "trial.py").write_text(dag_file.replace("MANIFESTS", str(folder / "manifests")))
     local = LocalAirflow(
         home=folder / "airflow",
@@ -212,4 +213,7 @@ def airflow(
     )
     with local.start() as running:
         running.wait_until_healthy()
-        yield Trial(AirflowApi(running), folder, own, *([sink] if sink is not None else []))
+        api = AirflowApi(running)
+        api.until("a DAG", lambda: api.import_errors() or api.call("GET", "dags")["total_entries"])
+        assert api.import_errors() == {}
+        yield Trial(api, folder, own, *([sink] if sink is not None else []))

@@ -15,6 +15,7 @@ need mariadb-server-core /usr/sbin/mariadbd
 need mariadb-client-core my_print_defaults
 need postgresql-15 /usr/lib/postgresql/15/bin/postgres
 need openssl openssl
+need redis-server redis-server
 need npm npm
 system_packages="${system_packages# }"
 

@@ -48,6 +48,13 @@ def test_what_is_dumped_is_loaded(tmp_path: Path) -> None:
     assert dataclasses.replace(loaded, fingerprint="") == MANIFEST
 
 
+def test_steps_that_are_no_tasks(tmp_path: Path) -> None:
+    """The steps of a job that one task runs may have any name, as those have that Dagster makes while it runs."""
+    whole = dataclasses.replace(MANIFEST, whole=True, steps=(step("a"), step("count[?]", "a")))
+    (tmp_path / "sums.json").write_text(dump(whole), encoding="utf-8")
+    assert [one.key for one in load(tmp_path / "sums.json").steps] == ["a", "count[?]"]
+
+
 def test_equal_manifests_have_equal_bytes() -> None:
     """The same job gives the same file."""
     assert dump(MANIFEST) == dump(dataclasses.replace(MANIFEST))

@@ -180,6 +180,24 @@ def test_a_job_that_is_cancelled(home: Path, instance: dg.DagsterInstance) -> No
     thread.join()
     assert "was cancelled in Dagster" in found[0].message
     assert not (home.parent / "files" / "guarded.ran").exists()
+    assert (count(instance, EVENT.STEP_SUCCESS), count(instance, EVENT.STEP_FAILURE)) == (2, 0)
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_step_that_is_stopped(home: Path, instance: dg.DagsterInstance, retries: int) -> None:
+    """A step whose task is stopped by Airflow ends at once, as an attempt that failed, and may be tried again."""
+    ask(home, "first", "sleep 60")
+    launcher, found = SubprocessLauncher(), []
+    thread = threading.Thread(target=lambda: found.append(launcher.launch(StepRequest(**where(), step="first", retries=retries))))
+    thread.start()
+    end = time.monotonic() + 60
+    while not (home.parent / "files" / "first.ran").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    launcher.stop()
+    thread.join(20)
+    assert [(one.success, one.retry, one.interrupted) for one in found] == [(False, True, True)]
+    assert "it was stopped by a signal. Next: " in found[0].message
+    assert step("first", attempt=1).success
 
 
 def test_a_run_of_ones_own(home: Path, instance: dg.DagsterInstance) -> None:
