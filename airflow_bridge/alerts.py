@@ -205,7 +205,11 @@ def alerts_of(where: str | Path, given: Sequence[Any]) -> tuple[Alert, ...]:
                 raise ManifestError(f"{where}: there is no alert {kind!r}; known: {', '.join(sorted(_KINDS))}. Next: correct it.")
             if not isinstance(settings, Mapping | None):
                 raise ManifestError(f"{where}: alert {kind!r}: {settings!r} is no mapping. Next: correct its settings.")
-            listed = {name: tuple(value) if isinstance(value, list) else value for name, value in (settings or {}).items()}
+            # YAML reads a bare `on` as true.
+            listed = {
+                "on" if name is True else name: tuple(value) if isinstance(value, list) else value
+                for name, value in (settings or {}).items()
+            }
             try:
                 alert = _KINDS[kind](**listed)
             except TypeError as error:

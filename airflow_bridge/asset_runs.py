@@ -83,7 +83,8 @@ def materialization_of(made: dg.AssetMaterialization) -> Materialization:
         asset=made.asset_key.to_user_string(),
         row_count=int(count.value) if count is not None and count.value is not None else None,
         data_version=(made.tags or {}).get("dagster/data_version"),
-        partitions=(made.partition,) if made.partition else (),
+        # A key of several dimensions is a str of Dagster's own, which Airflow cannot send.
+        partitions=(str(made.partition),) if made.partition else (),
     )
 
 

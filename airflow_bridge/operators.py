@@ -268,7 +268,7 @@ class FinishOperator(BridgeOperator):
         """Set up.
 
         Args:
-            closes: Steps by the ids of their tasks.
+            closes: Ids of tasks by the steps that they execute.
             options: Of every task.
         """
         super().__init__(**options)
@@ -276,13 +276,16 @@ class FinishOperator(BridgeOperator):
 
     def execute(self, context: Any) -> None:
         """Ends the Dagster run as success or failure; a task that was marked by hand counts as it was marked."""
-        states = {self.closes[name]: state for name, state in task_states(context, list(self.closes)).items()}
+        of_tasks = task_states(context, sorted(set(self.closes.values())))
+        alone = len(of_tasks) == len(self.closes)
+        # A task that failed with several steps says nothing of each of them.
+        states = {step: of_tasks[name] for step, name in self.closes.items() if alone or of_tasks[name] == "success"}
         response = self.ask(FinishRequest(**self.where(context), states=states))
         if response.success:
             return
         if response.retry:
             raise failure(response)
-        raise (StepsError if any(state == "failed" for state in states.values()) else AirflowFailException)(response.message)
+        raise (StepsError if "failed" in of_tasks.values() else AirflowFailException)(response.message)
 
 
 def failure(response: Response) -> AirflowException:

@@ -129,7 +129,7 @@ class Tasks:
     def _finish(self, only: str | None, ends: Sequence[Any]) -> None:
         if only not in (None, FINISH):
             return
-        closes = {self.bond.task_id(step.key): step.key for step in self.steps} if not self.manifest.whole else {}
+        closes = {step.key: self.bond.task_id(PRODUCER if self.manifest.whole else step.key) for step in self.steps}
         finish = FinishOperator(task_id=FINISH, closes=closes, **self._shared([], dict(_FINISH_RETRIES), tells=True, ends=True))
         # A teardown runs whatever became of the tasks before it, and also when somebody marks the DAG run as failed.
         finish.as_teardown(on_failure_fail_dagrun=True)

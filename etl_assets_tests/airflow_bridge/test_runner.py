@@ -156,6 +156,8 @@ def test_a_run_of_a_partition(instance: dg.DagsterInstance, tmp_path: Path, job:
     instance.add_dynamic_partitions("customers", ["ann"])
     answer = runner.handle(request(step, job=job, partition=partition))
     assert (answer.success, answer.message) == (True, "")
+    # Airflow can send nothing but plain text.
+    assert {type(key) for one in answer.materializations for key in one.partitions} == {str}
     assert (tmp_path / "files" / "partitions").read_text().splitlines() == [seen]
     assert sorted(instance.get_materialized_partitions(dg.AssetKey(step))) == seen.split(",")
 

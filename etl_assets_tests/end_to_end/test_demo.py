@@ -150,8 +150,8 @@ def test_killed_demo_leaves_nothing_half_and_the_next_ends_the_same(home: Home) 
 
 
 def test_airflow_lands_the_same_tables(home: Home, tmp_path: Path) -> None:
-    """The commands of docs/airflow.md export the jobs and run them in a real Airflow, which ends in the same tables as Dagster."""
-    (block,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "airflow.md").read_text(), re.DOTALL | re.MULTILINE)
+    """The commands of docs/airflow/set-up.md export the jobs and run them in a real Airflow, which ends in the same tables as Dagster."""
+    (block,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "airflow" / "set-up.md").read_text(), re.DOTALL | re.MULTILINE)
     commands = block.replace("make install-development\n", "").replace(".venv/bin", str(Path(sys.executable).parent))
     commands = commands.replace("$PWD/.etl", str(tmp_path)).replace(".etl", str(tmp_path))
     home.run("exec", "--", sys.executable, "-c", "from etl_assets.config import *; embedded_database(read_settings(), 'from_airflow')")
