@@ -12,6 +12,7 @@ Not here: when Airflow calls (`dags.py`).
 import asyncio
 import dataclasses
 import datetime
+import html
 import os
 import smtplib
 import ssl
@@ -151,8 +152,6 @@ class SmtpAlert(Alert):
 
     def send(self, subject: str, text: str) -> None:
         """See `Alert`."""
-        import html
-
         from airflow.providers.smtp.hooks.smtp import SmtpHook
 
         try:
@@ -182,7 +181,8 @@ class SlackAlert(Alert):
         except ImportError as error:
             raise AlertError("Slack needs a provider. Next: install apache-airflow-providers-slack.") from error
         try:
-            SlackWebhookHook(slack_webhook_conn_id=self.connection).send(text=f"*{subject}*\n{text}")
+            # What stands in angle brackets is a link or a mention to Slack.
+            SlackWebhookHook(slack_webhook_conn_id=self.connection).send(text=html.escape(f"*{subject}*\n{text}", quote=False))
         except Exception as error:
             raise AlertError(f"connection {self.connection} did not take the message ({type(error).__name__}). Next: check it.") from error
 

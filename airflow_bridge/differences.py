@@ -57,7 +57,9 @@ def _of_a_job(old: Manifest, new: Manifest) -> Iterator[str]:
         if field.name in ("job", "steps", "fingerprint", "version", "remarks", "config"):
             continue
         was, now = getattr(old, field.name), getattr(new, field.name)
-        if was != now:
+        if was != now and field.name == "description":
+            yield "its description has changed."
+        elif was != now:
             yield f"{field.name.replace('_', ' ')}: {_text(was)} -> {_text(now)}."
     if old.config != new.config:
         yield "the schema of its run config has changed."
@@ -89,7 +91,7 @@ def _text(value: Any) -> str:
     if value is None or value in ((), {}):
         return "none"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return ", ".join(f"{name} {one}" for name, one in dataclasses.asdict(value).items())
+        return ", ".join(f"{name} {_text(one)}" for name, one in dataclasses.asdict(value).items() if one not in (None, "", (), {}))
     if isinstance(value, tuple):
         return ", ".join(_text(one) if dataclasses.is_dataclass(one) else str(one) for one in value)
     if isinstance(value, Mapping):

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-VERSION = 3
+VERSION = 4
 LONGEST_TASK_ID = 250
 """Characters that Airflow allows in the id of a task."""
+_SIGNED = '"fingerprint": "{}"'
+_UNSIGNED = _SIGNED.format("")
 _EXPORT_AGAIN = "run `airflow-bridge export` again"
 _TASK_ID = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -236,10 +238,15 @@ class Manifest:
 
 
 def dump(manifest: Manifest) -> str:
-    """The manifest as JSON: keys sorted, fingerprint filled in, a newline at the end."""
-    content = dataclasses.asdict(manifest)
-    content["fingerprint"] = _fingerprint(content)
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    """The manifest as JSON: keys sorted, what a step does not have left out, fingerprint filled in, a newline at the end."""
+    content = {**dataclasses.asdict(manifest), "fingerprint": "", "steps": [_told(step) for step in manifest.steps]}
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return text.replace(_UNSIGNED, _SIGNED.format(_fingerprint(text)), 1)
+
+
+def _told(step: Step) -> dict[str, Any]:
+    """The fields of a step that say something: thousands of empty ones would have to be read for every task."""
+    return {name: value for name, value in dataclasses.asdict(step).items() if value not in (None, (), {}, 0)}
 
 
 def load(path: Path) -> Manifest:
@@ -262,7 +269,8 @@ def load(path: Path) -> Manifest:
             f"{path}: version {version!r} of the format, this package reads version {VERSION}. "
             f"Next: install one version of etl-assets on both sides, then {_EXPORT_AGAIN}."
         )
-    if content.get("fingerprint") != _fingerprint(content):
+    signed = str(content.get("fingerprint"))
+    if signed != _fingerprint(text.replace(_SIGNED.format(signed), _UNSIGNED, 1)):
         raise ManifestError(f"{path}: the content does not match its fingerprint; it was edited or damaged. Next: {_EXPORT_AGAIN}.")
     try:
         manifest = _manifest(content)
@@ -272,9 +280,8 @@ def load(path: Path) -> Manifest:
     return manifest
 
 
-def _fingerprint(content: Mapping[str, Any]) -> str:
-    rest = {name: value for name, value in content.items() if name != "fingerprint"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+def _fingerprint(unsigned: str) -> str:
+    return hashlib.sha256(unsigned.encode()).hexdigest()
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
@@ -293,8 +300,11 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
 
 def _step(content: Mapping[str, Any]) -> Step:
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    checks = tuple(Check(**one) for one in given["checks"])
-    return Step(**{**given, "checks": checks, "retry": Retry(**given["retry"]) if given["retry"] else None})
+    if "checks" in given:
+        given["checks"] = tuple(Check(**one) for one in given["checks"])
+    if "retry" in given:
+        given["retry"] = Retry(**given["retry"])
+    return Step(**given)
 
 
 def _check_graph(manifest: Manifest, path: Path) -> None:

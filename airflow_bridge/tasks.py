@@ -44,6 +44,7 @@ class Tasks:
         self._own = task_options(manifest, options, where)
         self._names = {step.key for step in self.steps}
         self._order = order(manifest, self._names)
+        self._waited = {key for keys in self._order.values() for key in keys}
         self._partial = len(self.steps) < len(manifest.steps)
         whole = manifest.whole
         if whole and options.mode != "steps":
@@ -226,10 +227,9 @@ class Tasks:
     def _outlets(self, steps: Iterable[Step]) -> list[Any]:
         if self.options.outlets == "none":
             return []
-        waited = {key for keys in self._order.values() for key in keys}
         names: dict[str, Any] = {}
         for step in steps:
-            every = self.options.outlets == "all" or (self._partial and step.key not in waited)
+            every = self.options.outlets == "all" or (self._partial and step.key not in self._waited)
             for key in step.assets if every else step.outlets:
                 names[key] = step.airflow.get("uri")
         return [airflow_asset(key, uri) for key, uri in names.items()]

@@ -9,11 +9,13 @@ import pickle
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from airflow_bridge.launcher import run_id_for
 from etl_assets.local_postgres import LocalPostgres
@@ -84,6 +86,27 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@contextmanager
+def closed(server: LocalPostgres, database: str) -> Iterator[None]:
+    """A database that takes no connections, and whose connections are broken off."""
+
+    def allow(allowed: bool) -> None:
+        engine = sa.create_engine(server.url("postgres").replace("postgresql://", "postgresql+psycopg2://"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"ALTER DATABASE {database} ALLOW_CONNECTIONS {str(allowed).lower()}"))
+            if not allowed:
+                connection.execute(
+                    sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": database}
+                )
+        engine.dispose()
+
+    allow(False)
+    try:
+        yield
+    finally:
+        allow(True)
 
 
 def over(trial: Trial, dag: str, **given: Any) -> tuple[str, str]:
@@ -345,6 +368,28 @@ def test_a_run_cancelled_in_dagster(trial: Trial, dag: str) -> None:
     assert "was cancelled in Dagster. Next: clear the DAG run." in trial.api.log(dag, run, task)
     trial.api.clear(dag, run, only_failed=True)
     assert (trial.api.ended(dag, run), trial.dagster_run(dag, run).status) == ("success", STATUS.SUCCESS)
+
+
+def test_dagsters_storage_goes_away(trial: Trial, postgres_server: LocalPostgres) -> None:
+    """While Dagster's database is away a task fails with that reason, and its next try goes on in the same Dagster run."""
+    trial.ask(middle="wait go")
+    run = trial.api.trigger("patient")
+    trial.until_ran("middle")
+    with closed(postgres_server, "trial_dagster"):
+        (trial.files / "go").touch()
+        trial.api.until_task("patient", run, "middle", "up_for_retry", "failed")
+    assert trial.api.ended("patient", run) == "success"
+    assert "Dagster's storage does not answer: " in trial.api.log("patient", run, "middle")
+    assert (trial.dagster_run("patient", run).status, sorted(set(trial.materialized("patient", run)))) == (STATUS.SUCCESS, sorted(CHAIN))
+
+
+def test_a_dag_run_that_is_made_anew(trial: Trial) -> None:
+    """A DAG run that is deleted and triggered again with the same id makes everything again, in the same Dagster run."""
+    for _ in range(2):
+        run = trial.api.trigger("chain", run_id="again")
+        assert trial.api.ended("chain", run) == "success"
+        trial.api.call("DELETE", f"dags/chain/dagRuns/{run}")
+    assert (trial.materialized("chain", "again"), trial.dagster_run("chain", "again").status) == ([*CHAIN, *CHAIN], STATUS.SUCCESS)
 
 
 def test_a_missed_deadline(trial: Trial) -> None:

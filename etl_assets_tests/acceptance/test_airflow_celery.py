@@ -3,6 +3,7 @@
 Not here: projects that are not this one's (`test_airflow_equality.py`).
 """
 
+import contextlib
 import secrets
 import shutil
 import subprocess
@@ -19,9 +20,9 @@ from airflow_bridge.local_airflow import LocalAirflow, RunningAirflow
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets.ports import free_port
 from etl_assets_tests.acceptance.airflow_api import AirflowApi
-from etl_assets_tests.end_to_end.conftest import ROOT, Home
+from etl_assets_tests.end_to_end.conftest import CLI, ROOT, Home
 from etl_assets_tests.end_to_end.test_demo import tables
-from etl_assets_tests.httpbin_server import served, temporary_folder
+from etl_assets_tests.httpbin_server import served, stop_server, temporary_folder
 
 MONTHS = [f"2013-{month:02}-01" for month in range(1, 13)]
 WORKERS = ["worker-1", "worker-2"]
@@ -62,6 +63,17 @@ def broker() -> Iterator[str]:
             yield f"redis://:{password}@127.0.0.1:{port}/0"
 
 
+def environment_of(process: "subprocess.Popen[bytes]") -> dict[str, str]:
+    """What a process tells of its environment: variables that end with NUL, and two more at the end."""
+    assert process.stdout is not None
+    told = b""
+    while not told.endswith(b"\0\0\0"):
+        part = process.stdout.read1()
+        assert part, "the example's sources did not start"
+        told += part
+    return dict(one.split("=", 1) for one in told.decode().split("\0") if "=" in one)
+
+
 def answers(port: int, password: str) -> bool:
     """Whether it is this Redis that answers."""
     try:
@@ -73,8 +85,8 @@ def answers(port: int, password: str) -> bool:
 
 @pytest.fixture(scope="module")
 def example(broker: str, postgres_server: LocalPostgres) -> Iterator[Example]:
-    """The example, made by Dagster, and an Airflow with two Celery workers and its DAGs."""
-    with tempfile.TemporaryDirectory(prefix="etl-assets-celery-") as name:
+    """The example, made by Dagster, its sources, and an Airflow with two Celery workers and its DAGs."""
+    with tempfile.TemporaryDirectory(prefix="etl-assets-celery-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
         unmade = Home(folder / "home", subprocess.CompletedProcess([], 1))
@@ -85,8 +97,13 @@ def example(broker: str, postgres_server: LocalPostgres) -> Iterator[Example]:
                 "exec", "--", sys.executable, "-c", "from etl_assets.config import *; embedded_database(read_settings(), 'from_airflow')"
             )
             url = home.run("postgres", "url", "from_airflow").stdout.strip()
-            told = home.run("exec", "--", "env", "-0", variables={"DATABASE_URL": url}).stdout
-            variables = dict(one.split("=", 1) for one in told.split("\0") if "=" in one)
+            sources = subprocess.Popen(
+                [*CLI, "exec", "--", "sh", "-c", "env -0; printf '\\0\\0'; exec sleep 3600"],
+                cwd=ROOT, env={**home.variables, "DATABASE_URL": url}, stdout=subprocess.PIPE, start_new_session=True,
+            )  # fmt: skip
+            stack.enter_context(sources)
+            stack.callback(stop_server, sources)
+            variables = environment_of(sources)
             dags = folder / "dags"
             dags.mkdir()
             shutil.copy(ROOT / "docker" / "airflow" / "dags" / "asset_dags.py", dags)

@@ -35,8 +35,11 @@ def write(path: Path, change: Callable[[dict[str, Any]], Any] | None = None, *, 
     if sign and change is not None:
         from airflow_bridge import manifest
 
-        content["fingerprint"] = manifest._fingerprint(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
+        text = json.dumps({**content, "fingerprint": ""})
+        content["fingerprint"] = manifest._fingerprint(text)
+        path.write_text(text.replace(manifest._UNSIGNED, manifest._SIGNED.format(content["fingerprint"])), encoding="utf-8")
+        return path
+    path.write_text(dump(MANIFEST) if change is None else json.dumps(content), encoding="utf-8")
     return path
 
 

@@ -1,0 +1,469 @@
+"""The bridge against what people would write instead, on a real Airflow: `python -m benchmarks.bridge [parse] [run]`.
+
+    parse   DAG files of 1,000 tasks: hand-written EmptyOperators, importing the definitions, Cosmos' manifest mode; each in a new process
+    run     60 assets in an Airflow with 4 slots, all on PostgreSQL: empty PythonOperators, cold starts, a launch per asset by GraphQL
+
+Not here: the page (`report.py`).
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from airflow_bridge.local_airflow import LocalAirflow, RunningAirflow
+from benchmarks.report import Row, medians, write
+from etl_assets.local_postgres import LocalPostgres
+from etl_assets.ports import free_port
+from etl_assets_tests.acceptance.airflow_api import AirflowApi
+from etl_assets_tests.httpbin_server import get, start_server, stop_server
+
+ROOT = Path(__file__).parents[1]
+PEERS = Path(sys.prefix) / "peers"
+MODULE = "benchmarks.bridge_project"
+REPEATS = int(os.environ.get("BENCHMARK_REPEATS", "5"))
+LARGE, SMALL, RUNNING = 1000, 60, 60
+PACKAGES = ("apache-airflow", "dagster", "dagster-postgres", "psycopg2-binary")
+
+BRIDGE = """# airflow dag
+from airflow_bridge.dags import dag_from_manifest
+dag = dag_from_manifest("{folder}/{count}/all_assets.json", dag_id="all_assets"{more})
+"""
+BY_HAND = """# airflow dag
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+COUNT = {count}
+with DAG("all_assets", schedule=None) as dag:
+    tasks = [EmptyOperator(task_id=f"asset_{{number:04}}") for number in range(COUNT)]
+    for number in range(COUNT // 4, COUNT):
+        first = number - COUNT // 4
+        for upstream in {{first, max(0, first - 1)}}:
+            tasks[upstream] >> tasks[number]
+"""
+DEFINITIONS = """# airflow dag
+import os
+os.environ["BENCHMARK_ASSETS"] = "{count}"
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from benchmarks.bridge_project import defs
+graph = defs.get_job_def("all_assets").asset_layer.asset_graph
+with DAG("all_assets", schedule=None) as dag:
+    tasks = {{key: EmptyOperator(task_id=key.to_python_identifier()) for key in graph.get_all_asset_keys()}}
+    for key, task in tasks.items():
+        for parent in graph.get(key).parent_keys:
+            tasks[parent] >> task
+"""
+COSMOS = """# airflow dag
+import sys
+sys.path.append("{peers}")
+from cosmos import DbtDag, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+from cosmos.constants import LoadMode, TestBehavior
+dag = DbtDag(
+    dag_id="all_assets", schedule=None,
+    project_config=ProjectConfig(manifest_path="{folder}/manifest.json", project_name="benchmark"),
+    profile_config=ProfileConfig(profile_name="benchmark", target_name="dev", profiles_yml_filepath="{folder}/profiles.yml"),
+    execution_config=ExecutionConfig(dbt_project_path="{folder}", dbt_executable_path="{folder}/dbt"),
+    render_config=RenderConfig(load_method=LoadMode.DBT_MANIFEST, test_behavior=TestBehavior.NONE),
+)
+"""
+RUNS = """# airflow dag
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+from airflow_bridge.dags import dag_from_manifest
+
+def nothing():
+    return None
+
+for count in ({counts}):
+    for mode in ("steps", "watch"):
+        name = f"{{mode}}_{{count}}"
+        globals()[name] = dag_from_manifest(f"{folder}/{{count}}/all_assets.json", dag_id=name, mode=mode, default_args={{"retries": 0}})
+    with DAG(f"empty_{{count}}", schedule=None, default_args={{"retries": 0}}) as dag:
+        tasks = [PythonOperator(task_id=f"asset_{{number:04}}", python_callable=nothing) for number in range(count)]
+        for number in range(count // 4, count):
+            first = number - count // 4
+            for upstream in {{first, max(0, first - 1)}}:
+                tasks[upstream] >> tasks[number]
+    globals()[f"empty_{{count}}"] = dag
+"""
+# As the proxy operators of dagster-airlift do: launch a run of the asset, and look every second whether it is over.
+LAUNCHES = """# airflow dag
+import json, time, urllib.request
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+
+def ask(query, variables):
+    body = json.dumps({{"query": query, "variables": variables}}).encode()
+    request = urllib.request.Request("{url}/graphql", body, {{"Content-Type": "application/json"}})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["data"]
+
+def launch(name):
+    selector = {{
+        "repositoryLocationName": "{location}", "repositoryName": "__repository__", "pipelineName": "__ASSET_JOB",
+        "assetSelection": [{{"path": [name]}}], "assetCheckSelection": [],
+    }}
+    done = ask(
+        "mutation($given: ExecutionParams!) {{ launchPipelineExecution(executionParams: $given) {{ __typename"
+        " ... on LaunchRunSuccess {{ run {{ runId }} }} ... on PythonError {{ message }} }} }}",
+        {{"given": {{"mode": "default", "selector": selector, "runConfigData": {{"execution": {{"config": {{"in_process": {{}}}}}}}}}}}},
+    )["launchPipelineExecution"]
+    run = done["run"]["runId"]
+    while True:
+        status = ask("query($id: ID!) {{ runOrError(runId: $id) {{ ... on Run {{ status }} }} }}", {{"id": run}})["runOrError"]["status"]
+        if status in ("SUCCESS", "FAILURE", "CANCELED"):
+            assert status == "SUCCESS"
+            return
+        time.sleep(1)
+
+with DAG("launches", schedule=None, default_args={{"retries": 0}}) as dag:
+    for number in range({count}):
+        PythonOperator(task_id=f"asset_{{number:04}}", python_callable=launch, op_args=[f"asset_{{number:04}}"])
+"""
+
+
+def parse() -> list[Row]:
+    """Rows about DAG files of 1,000 tasks."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        folder = Path(name)
+        for count in (LARGE, SMALL, 8):
+            export(folder / str(count), count)
+        texts = {
+            "bridge": BRIDGE.format(folder=folder, count=LARGE, more=""),
+            "small": BRIDGE.format(folder=folder, count=8, more=""),
+            "all outlets": BRIDGE.format(folder=folder, count=LARGE, more=', outlets="all"'),
+            "by hand": BY_HAND.format(count=LARGE),
+            "definitions": DEFINITIONS.format(count=LARGE),
+            "cosmos": COSMOS.format(peers=PEERS, folder=folder),
+        }
+        dbt_project(folder, LARGE)
+        environment = {**os.environ, "AIRFLOW_HOME": str(folder / "airflow"), "PYTHONPATH": str(ROOT)}
+        for key, text in texts.items():
+            (folder / key).mkdir()
+            (folder / key / "dag.py").write_text(text)
+
+        def measured(what: str, key: str, *task: str) -> dict[str, Any]:
+            command = [sys.executable, "-m", "benchmarks.bridge_parse", what, str(folder / key / "dag.py"), *task]
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{key}: {done.stderr[-2000:]}")
+            found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+            return found
+
+        measured("parse", "bridge")
+        task = "asset_0500"
+        found = medians(
+            {
+                "bridge": lambda: measured("parse", "bridge")["seconds"],
+                "by hand": lambda: measured("parse", "by hand")["seconds"],
+                "definitions": lambda: measured("parse", "definitions")["seconds"],
+                "cosmos": lambda: measured("parse", "cosmos")["seconds"],
+                "worker": lambda: measured("parse", "bridge", task)["seconds"],
+                "worker small": lambda: measured("parse", "small", "asset_0004")["seconds"],
+                "worker cosmos": lambda: measured("parse", "cosmos", task)["seconds"],
+                "export": lambda: exporting(LARGE),
+                "import": lambda: importing(LARGE),
+            },
+            REPEATS,
+        )
+        heavy = measured("parse", "bridge")["heavy"]
+        if heavy:
+            raise RuntimeError(f"parsing a DAG file imports {heavy}")
+        sizes = {key: float(measured("bytes", key)["bytes"]) for key in ("bridge", "all outlets", "by hand")}
+        cpu = "s CPU"
+        return [
+            Row(
+                name="T1: parse 1,000 assets",
+                ours=found["bridge"],
+                peers={"EmptyOperators by hand": found["by hand"]},
+                unit=cpu,
+                floor=1.25,
+                aim=1.1,
+            ),
+            Row(
+                name="T2: parse 1,000 assets",
+                ours=found["bridge"],
+                peers={"Cosmos, manifest": found["cosmos"]},
+                unit=cpu,
+                floor=0.2,
+                aim=0.18,
+            ),
+            Row(
+                name="T3: a worker parses its task of 1,000",
+                ours=found["worker"],
+                peers={"Cosmos": found["worker cosmos"]},
+                unit=cpu,
+                floor=0.02,
+                aim=0.01,
+            ),
+            Row(
+                name="T3: a worker parses its task of 1,000",
+                ours=found["worker"],
+                peers={"its task of 8": found["worker small"]},
+                unit=cpu,
+                floor=2,
+                aim=1.3,
+            ),
+            Row(
+                name="T4: parse 1,000 assets, without dagster and pandas",
+                ours=found["bridge"],
+                peers={"importing the definitions": found["definitions"]},
+                unit=cpu,
+                floor=0.08,
+                aim=0.06,
+            ),
+            Row(
+                name="T10: serialised DAG of 1,000 assets",
+                ours=sizes["bridge"],
+                peers={"EmptyOperators by hand": sizes["by hand"]},
+                unit="bytes",
+                floor=1.1,
+                aim=0.96,
+            ),
+            Row(
+                name="T10: with all assets as outlets",
+                ours=sizes["all outlets"],
+                peers={"EmptyOperators by hand": sizes["by hand"]},
+                unit="bytes",
+                floor=1.8,
+                aim=1.73,
+            ),
+            Row(
+                name="T11: export 1,000 assets",
+                ours=found["export"],
+                peers={"importing the definitions": found["import"]},
+                unit=cpu,
+                floor=1.5,
+                aim=1.3,
+            ),
+        ]
+
+
+def export(folder: Path, count: int) -> None:
+    """Write the manifest of a project of so many assets."""
+    environment = {**os.environ, "BENCHMARK_ASSETS": str(count), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "airflow_bridge", "export", "-m", MODULE, "-o", str(folder)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+def _seconds(code: str, count: int) -> float:
+    """CPU seconds of a new process."""
+    environment = {**os.environ, "BENCHMARK_ASSETS": str(count), "PYTHONPATH": str(ROOT)}
+    whole = f"import time, sys\n{code}\nsys.stdout.write(str(time.process_time()))"
+    done = subprocess.run([sys.executable, "-c", whole], cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def exporting(count: int) -> float:
+    """CPU seconds of an export."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = "from pathlib import Path\nfrom airflow_bridge.export import manifests_of, read_project, write\n"
+        return _seconds(f"{code}write(manifests_of(read_project({MODULE!r})), Path({folder!r}))", count)
+
+
+def importing(count: int) -> float:
+    """CPU seconds of importing the definitions, with the job that they hold."""
+    return _seconds(f"from {MODULE} import defs\ndefs.get_job_def('all_assets')", count)
+
+
+def dbt_project(folder: Path, count: int) -> None:
+    """A dbt project of so many models, as Cosmos reads one."""
+    (folder / "dbt_project.yml").write_text("name: benchmark\nprofile: benchmark\nversion: '1'\n")
+    (folder / "profiles.yml").write_text(
+        "benchmark: {target: dev, outputs: {dev: {type: postgres, host: x, user: x, password: x, port: 1, dbname: x, schema: x}}}\n"
+    )
+    dbt = folder / "dbt"
+    dbt.write_text("#!/bin/sh\n")
+    dbt.chmod(0o755)
+    width = count // 4
+    nodes = {}
+    for number in range(count):
+        first = number - width
+        upstream = [] if number < width else sorted({f"asset_{first:04}", f"asset_{max(0, first - 1):04}"})
+        nodes[f"model.benchmark.asset_{number:04}"] = {
+            "resource_type": "model", "package_name": "benchmark", "name": f"asset_{number:04}", "alias": f"asset_{number:04}",
+            "original_file_path": f"models/asset_{number:04}.sql", "path": f"asset_{number:04}.sql", "unique_id": f"model.benchmark.asset_{number:04}",
+            "depends_on": {"nodes": [f"model.benchmark.{one}" for one in upstream]}, "tags": [], "config": {"materialized": "table", "tags": [], "meta": {}},
+            "fqn": ["benchmark", f"asset_{number:04}"],
+        }  # fmt: skip
+    (folder / "manifest.json").write_text(
+        json.dumps({"metadata": {"project_name": "benchmark"}, "nodes": nodes, "sources": {}, "exposures": {}})
+    )
+
+
+@contextlib.contextmanager
+def served(
+    folder: Path, postgres: LocalPostgres, name: str, dags: Mapping[str, str], *, warm: bool
+) -> Iterator[tuple[AirflowApi, RunningAirflow]]:
+    """An Airflow with 4 slots, its metadata and Dagster's storage in PostgreSQL."""
+    home = folder / name
+    (home / "dags").mkdir(parents=True)
+    for file, text in dags.items():
+        (home / "dags" / f"{file}.py").write_text(text)
+    postgres.create_database(name)
+    local = LocalAirflow(
+        home=home / "airflow",
+        dags=home / "dags",
+        database_url=postgres.url(name).replace("postgresql://", "postgresql+psycopg2://"),
+        port=free_port(),
+        slots=4,
+        warm=warm,
+        variables={"DAGSTER_HOME": str(folder / "dagster"), "PYTHONPATH": str(ROOT), "BENCHMARK_ASSETS": str(RUNNING)},
+    )
+    with local.start() as running:
+        running.wait_until_healthy()
+        api = AirflowApi(running)
+        api.until("a DAG", lambda: api.import_errors() or api.call("GET", "dags")["total_entries"])
+        if api.import_errors():
+            raise RuntimeError(str(api.import_errors()))
+        yield api, running
+
+
+def tree(pid: int) -> float:
+    """CPU seconds of a process and of all that it has started, those that have ended too."""
+    total = 0.0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def workers(running: RunningAirflow) -> float:
+    """CPU seconds of all tasks that have ended: what the executor's workers have waited for."""
+    total = 0.0
+    for process in psutil.Process(running.processes["scheduler"].pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.children_user + times.children_system
+    return total
+
+
+def wall(api: AirflowApi, dag: str) -> float:
+    """Seconds from the start of a DAG run's first task to the end of its last one."""
+    run = api.trigger(dag)
+    if api.ended(dag, run, 900) != "success":
+        raise RuntimeError(f"{dag}: {api.states(dag, run)}")
+    # Seconds of the run itself; the queue before it is the scheduler's.
+    found = api.run(dag, run)
+    return float(found["duration"])
+
+
+def cpu_per_task(api: AirflowApi, running: RunningAirflow, dag: str, tasks: int) -> float:
+    """CPU seconds of one task's process."""
+    before = workers(running)
+    wall(api, dag)
+    time.sleep(1)
+    return (workers(running) - before) / tasks
+
+
+def run() -> list[Row]:
+    """Rows about DAG runs."""
+    counts = (RUNNING, 200)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name, LocalPostgres(Path(name) / "postgres") as postgres:
+        folder = Path(name)
+        folder.chmod(0o755)
+        postgres.create_database("dagster")
+        (folder / "dagster").mkdir()
+        url = postgres.url("dagster").replace("postgresql://", "postgresql+psycopg2://")
+        (folder / "dagster" / "dagster.yaml").write_text(
+            f"telemetry: {{enabled: false}}\nstorage: {{postgres: {{postgres_url: '{url}'}}}}\n"
+            "run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}\n"
+            "compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}\n"
+        )
+        for count in counts:
+            export(folder / str(count), count)
+        text = RUNS.format(folder=folder, counts=", ".join(map(str, counts)))
+        with served(folder, postgres, "warm", {"runs": text.replace("airflow_bridge.dags", "airflow_bridge.dags")}, warm=True) as (
+            api,
+            running,
+        ):
+            for dag in (f"steps_{RUNNING}", f"empty_{RUNNING}", f"watch_{RUNNING}"):
+                wall(api, dag)
+            walls = medians(
+                {f"{kind}_{RUNNING}": lambda kind=kind: wall(api, f"{kind}_{RUNNING}") for kind in ("steps", "empty", "watch")}, REPEATS
+            )
+            walls |= medians({f"{kind}_200": lambda kind=kind: wall(api, f"{kind}_200") for kind in ("empty", "watch")}, 3)
+            warm = medians({"warm": lambda: cpu_per_task(api, running, f"steps_{RUNNING}", RUNNING + 1)}, 3)["warm"]
+            watching = cpu_per_task(api, running, f"watch_{RUNNING}", 1)
+        port = free_port()
+        launches = LAUNCHES.format(url=f"http://127.0.0.1:{port}", location=MODULE, count=12)
+        with served(folder, postgres, "cold", {"runs": text, "launches": launches}, warm=False) as (api, running):
+            cold = medians({"cold": lambda: cpu_per_task(api, running, f"steps_{RUNNING}", RUNNING + 1)}, 1)["cold"]
+            launched = launching(api, running, folder, port)
+        cpu = "s CPU per task"
+        return [
+            Row(name="T5: steps, warm", ours=warm, peers={"steps, cold": cold}, unit=cpu, floor=0.1, aim=0.05),
+            Row(name="T6: steps, warm", ours=warm, peers={"a launch per asset by GraphQL": launched}, unit=cpu, floor=0.05, aim=0.03),
+            Row(
+                name="T7: 60 assets, steps",
+                ours=walls["steps_60"],
+                peers={"empty PythonOperators": walls["empty_60"]},
+                unit="s",
+                floor=1.5,
+                aim=1.2,
+            ),
+            Row(
+                name="T8: 60 assets, watch",
+                ours=walls["watch_60"],
+                peers={"empty PythonOperators": walls["empty_60"]},
+                unit="s",
+                floor=0.9,
+                aim=0.8,
+            ),
+            Row(
+                name="T8: 200 assets, watch",
+                ours=walls["watch_200"],
+                peers={"empty PythonOperators": walls["empty_200"]},
+                unit="s",
+                floor=0.75,
+                aim=0.65,
+            ),
+            Row(
+                name="T9: 60 assets, watch: all worker processes",
+                ours=watching,
+                peers={"steps": warm * (RUNNING + 1)},
+                unit="s CPU",
+                floor=0.5,
+                aim=0.35,
+            ),
+        ]
+
+
+def launching(api: AirflowApi, running: RunningAirflow, folder: Path, port: int) -> float:
+    """CPU seconds per asset that is launched by GraphQL as a run of its own: the task, and what Dagster starts."""
+    environment = {**os.environ, "DAGSTER_HOME": str(folder / "dagster"), "PYTHONPATH": str(ROOT), "BENCHMARK_ASSETS": "12"}
+    command = [sys.executable, "-m", "dagster_webserver", "-m", MODULE, "-h", "127.0.0.1", "-p", str(port)]
+    server = start_server(
+        lambda _: command, lambda port: get(f"http://127.0.0.1:{port}/server_info").ok, folder=folder, port=port, env=environment
+    )
+    try:
+        before = tree(server.process.pid) + workers(running)
+        wall(api, "launches")
+        time.sleep(2)
+        return (tree(server.process.pid) + workers(running) - before) / 12
+    finally:
+        stop_server(server.process)
+
+
+def main() -> None:
+    """Measure what the arguments name; all of it without any."""
+    wanted = sys.argv[1:] or ["parse", "run"]
+    for name, measure in (("parse", parse), ("run", run)):
+        if name in wanted:
+            rows = measure()
+            write(f"bridge, {name}", rows, PACKAGES)
+            for row in rows:
+                sys.stdout.write(f"{row.name}: {row.ratio}x of {next(iter(row.peers))} ({'holds' if row.holds else 'missed'})\n")
+
+
+if __name__ == "__main__":
+    main()
