@@ -9,7 +9,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 LOCKS = .requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui airflow test acceptance faults check install install-development lock clean
+.PHONY: help demo ui airflow test acceptance faults benchmarks check install install-development lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ acceptance: install-development $(VENV)/httpbin/.installed $(VENV)/airflow2/.ins
 faults: install-development ## Load under 540 faults (about ten minutes) and write docs/reports/faults.json
 	$(VENV)/bin/python -m etl_assets_tests.faults --report docs/reports/faults.json
 
+benchmarks: install-development $(VENV)/peers/.installed ## Measure against what people would use instead (about half an hour) and write docs/reports/benchmarks.md
+	$(VENV)/bin/python -m benchmarks.bridge
+
 check: install-development ## Run linters and types only
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -63,6 +66,10 @@ $(VENV)/.installed: $(LOCKS)/demo.txt pyproject.toml
 $(VENV)/.installed-development: $(VENV)/.installed $(LOCKS)/development.txt
 	@echo "Installing what tests and linters need ..."
 	@$(PIP) install --quiet --no-deps --require-hashes --use-pep517 --compile -r $(LOCKS)/development.txt
+	@touch $@
+
+$(VENV)/peers/.installed: $(VENV)/.installed-development $(LOCKS)/benchmarks.txt
+	@$(PIP) install --quiet --no-deps --require-hashes --compile --upgrade --target $(VENV)/peers -r $(LOCKS)/benchmarks.txt
 	@touch $@
 
 $(VENV)/httpbin/.installed: $(VENV)/.installed-development $(LOCKS)/httpbin.txt
@@ -91,6 +98,8 @@ lock: ## Resolve pyproject.toml anew into .requirements (needs uv)
 		--group pyproject.toml:httpbin -o $(LOCKS)/httpbin.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		--group pyproject.toml:airflow2 -o $(LOCKS)/airflow2.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--no-deps --group pyproject.toml:benchmarks -o $(LOCKS)/benchmarks.txt
 
 clean: ## Stop the embedded server and remove everything that was made, data included
 	@test ! -x $(VENV)/bin/etl-assets || $(VENV)/bin/etl-assets postgres remove --yes

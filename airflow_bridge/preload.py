@@ -5,8 +5,8 @@ In `$AIRFLOW_HOME/config/airflow_local_settings.py`:
     from airflow_bridge.preload import warm
     warm()
 
-It does something in the scheduler (LocalExecutor) and in Celery workers only. Imports alone: nothing that holds a thread, a connection or
-code of the project, whose next version the next task has to see.
+It does something in the scheduler (LocalExecutor) and in Celery workers, and a little in the dag-processor. Imports alone: nothing that
+holds a thread, a connection or code of the project, whose next version the next task has to see.
 
 Not here: whether it works (`doctor.py`).
 """
@@ -23,6 +23,8 @@ MODULES = "AIRFLOW_BRIDGE_PRELOAD"
 WARM = "AIRFLOW_BRIDGE_WARM"
 """Variable that tells a task that its parent is warm."""
 _FORKING = ("scheduler", "celery")
+# Reads DAG files in processes that it forks; dagster and pandas have no place there.
+_PARSING, _FOR_PARSING = "dag-processor", ("airflow_bridge.dags", "airflow_bridge.watching")
 # What a step imports beside dagster itself, as seen on a step that ran: a string selection is parsed by ANTLR, values in files go through
 # upath and fsspec, and the storages come with their drivers.
 _LEARNED = (
@@ -51,11 +53,12 @@ def warm(arguments: Sequence[str] | None = None, *, modules: Sequence[str] = ())
         What could not be imported; a module that is not installed is none of it.
     """
     given = sys.argv if arguments is None else arguments
-    if not any(word in _FORKING for word in given[1:3]):
+    parses = given[1:2] == [_PARSING]
+    if not parses and not any(word in _FORKING for word in given[1:3]):
         return []
     named = [name.strip() for name in os.environ.get(MODULES, "").split(",") if name.strip()]
     failed = []
-    for name in (*_LEARNED, *modules, *named):
+    for name in _FOR_PARSING if parses else (*_LEARNED, *modules, *named):
         try:
             if importlib.util.find_spec(name.partition(".")[0]) is None:
                 continue
@@ -67,7 +70,8 @@ def warm(arguments: Sequence[str] | None = None, *, modules: Sequence[str] = ())
     # A collection in a task would walk, and so copy, all that it has inherited.
     gc.freeze()
     os.register_at_fork(after_in_child=gc.freeze)
-    os.environ[WARM] = "1"
+    if not parses:
+        os.environ[WARM] = "1"
     return failed
 
 

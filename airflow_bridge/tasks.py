@@ -98,7 +98,7 @@ class Tasks:
                 made[step.key] = self._watcher(step, groups) if watch else self._step(step, groups)
         if only is None:
             _connect(made, self._order)
-        ends = [task for task in made.values() if not task.downstream_list] if only is None else []
+        ends = [task for task in made.values() if not task.downstream_task_ids] if only is None else []
         if watch and only in (None, PRODUCER):
             watched = {self.bond.task_id(step.key): step.key for step in self.steps}
             ends.append(
@@ -241,8 +241,11 @@ def _assets(keys: Iterable[str]) -> list[Any]:
 
 def _connect(tasks: Mapping[str, Any], waits: Mapping[str, Iterable[str]]) -> None:
     for key, upstream in waits.items():
-        for one in sorted(upstream):
-            tasks[one].set_downstream(tasks[key])
+        later = tasks[key]
+        for one in upstream:
+            # What set_downstream does in the end; before it, it computes the hash of the whole DAG for every edge.
+            tasks[one].downstream_task_ids.add(later.task_id)
+            later.upstream_task_ids.add(tasks[one].task_id)
 
 
 def _owner(step: Step) -> dict[str, str]:

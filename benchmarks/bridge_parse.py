@@ -1,10 +1,11 @@
-"""One measurement of a DAG file in a process of its own: `python -m benchmarks.bridge_parse parse|bytes FILE [TASK]` prints JSON.
+"""One measurement of a DAG file in a process of its own: `python -m benchmarks.bridge_parse parse|bytes FILE MODULE [TASK]` prints JSON.
 
-Airflow is imported before the clock starts, as a dag-processor has done.
+Airflow and MODULE are imported before the clock starts.
 
 Not here: which files (`bridge.py`).
 """
 
+import importlib
 import json
 import os
 import sys
@@ -14,10 +15,13 @@ from pathlib import Path
 
 def main() -> None:
     """Measure what the arguments say."""
-    what, path, *task = sys.argv[1:]
+    what, path, module, *task = sys.argv[1:]
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.serialization.serialized_objects import DagSerialization
 
+    sys.path.append(str(Path(sys.prefix) / "peers"))
+    if module:
+        importlib.import_module(module)
     if task:
         os.environ["_AIRFLOW_PARSING_CONTEXT_DAG_ID"], os.environ["_AIRFLOW_PARSING_CONTEXT_TASK_ID"] = "all_assets", task[0]
     begun = time.process_time()
