@@ -243,6 +243,15 @@ def _wrong(alert: Alert) -> str:
     return "it has no recipients." if isinstance(alert, EmailAlert | SmtpAlert) and not alert.recipients else ""
 
 
+def tell(alerts: Sequence[Alert], subject: str, text: str, log: Any) -> None:
+    """Tell everybody; what did not arrive is in the log, and the others are told nevertheless."""
+    for alert in alerts:
+        try:
+            alert.send(subject, text)
+        except Exception as error:
+            log.error("alert %s: %s", alert.kind, _cause(error))
+
+
 class AlertNotifier(BaseNotifier):
     """A callback of tasks that tells those who want to know of an event."""
 
@@ -282,12 +291,7 @@ class AlertNotifier(BaseNotifier):
         if getattr(exception, "interrupted", False) and task_states(context, [context["ti"].task_id])[context["ti"].task_id] != "running":
             # Somebody, or the time limit of the DAG run, has decided what becomes of the task before it was stopped.
             return
-        subject, text = self._message(context, exception)
-        for alert in self.alerts:
-            try:
-                alert.send(subject, text)
-            except Exception as error:
-                self.log.error("alert %s: %s", alert.kind, _cause(error))
+        tell(self.alerts, *self._message(context, exception), self.log)
 
     def _message(self, context: Any, exception: Any) -> tuple[str, str]:
         # The dag-processor, which calls for tasks that watch, gives no DAG run.
@@ -349,5 +353,5 @@ def _secret(variable: str) -> str:
 
 __all__ = [
     "EVENTS", "Alert", "AlertError", "AlertNotifier", "EmailAlert", "SlackAlert", "SmtpAlert", "WebhookAlert", "alerts_of",
-    "deadline_arguments", "deadline_missed",
+    "deadline_arguments", "deadline_missed", "tell",
 ]  # fmt: skip

@@ -161,23 +161,36 @@ def dags_from_folder(folder: str | Path, *, file: str | Path | None = None, **se
 def _wanted(file: Path, paths: dict[str, Path], settings: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Jobs and settings of the DAGs of a settings file, by DAG id."""
     content = read_yaml(file)
-    unknown = sorted(set(content) - {"defaults", "dags", "only_named"})
+    unknown = sorted(str(name) for name in content if name not in ("defaults", "dags", "only_named"))
     if unknown:
         raise ManifestError(f"{file}: {', '.join(unknown)} is unknown; known: dags, defaults, only_named. Next: correct it.")
-    common = {**settings, **(content.get("defaults") or {})}
+    common = {**settings, **_mapping(file, "defaults", content.get("defaults"))}
     wanted: dict[str, tuple[str, dict[str, Any]]] = {}
-    for name, given in (content.get("dags") or {}).items():
-        own = dict(given or {})
+    for name, given in _mapping(file, "dags", content.get("dags")).items():
+        own = _mapping(file, f"DAG {name}", given)
         job = own.pop("job", name)
+        if "dag_id" in own:
+            raise ManifestError(f"{file}: DAG {name} has a dag_id; its name is its id. Next: leave dag_id out.")
         if job not in paths:
             raise ManifestError(
                 f"{file}: DAG {name} is of job {job!r}, which has no manifest; there are {', '.join(paths)}. Next: correct `job`."
             )
-        wanted[name] = (job, {**common, **own})
+        wanted[str(name)] = (job, {**common, **own})
+    if not isinstance(content.get("only_named", False), bool):
+        raise ManifestError(f"{file}: only_named={content['only_named']!r} is neither true nor false. Next: correct it.")
     if not content.get("only_named"):
         named = {job for job, _ in wanted.values()}
         wanted |= {name: (name, common) for name in paths if name not in named and name not in wanted}
     return wanted
+
+
+def _mapping(file: Path, name: str, given: Any) -> dict[str, Any]:
+    """A part of a settings file; nothing is an empty one."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ManifestError(f"{file}: {name} is no mapping. Next: write name: value pairs.")
+    return dict(given)
 
 
 def _schedule(manifest: Manifest, tasks: Tasks, given: Any, path: str | Path) -> Any:

@@ -71,7 +71,7 @@ class Tasks:
             steps=tuple(step.key for step in self.steps) if self._partial else (),
             run_config=options.run_config,
             tags={"airflow/alerts": ",".join(events)} if events else {},
-            dagster_url=(options.dagster_url or os.environ.get(_URL, "")).rstrip("/"),
+            dagster_url=(os.environ.get(_URL, "") if options.dagster_url is None else options.dagster_url).rstrip("/"),
             finish="" if options.mode == "asset_runs" else FINISH,
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
-from airflow_bridge.alerts import Alert, AlertError
+from airflow_bridge.alerts import Alert, tell
 from airflow_bridge.launcher import FinishRequest, LaunchError, SubprocessLauncher, run_id_for
 from airflow_bridge.links import run_url
 from airflow_bridge.operators import Bond
@@ -39,11 +39,7 @@ class TimedOut(BaseNotifier):
         lines = [f"run: {run_id}", "cause: the DAG run exceeded its time limit"]
         if self.bond.dagster_url:
             lines.append(f"Dagster: {run_url(self.bond.dagster_url, run_id_for(dag_id, run_id))}")
-        for alert in self.alerts:
-            try:
-                alert.send(f"{dag_id} failed", "\n".join(lines))
-            except AlertError as error:
-                self.log.error("alert %s: %s", alert.kind, error)
+        tell(self.alerts, f"{dag_id} failed", "\n".join(lines), self.log)
 
     def _close(self, dag_id: str, run_id: str) -> None:
         bond = self.bond

@@ -404,6 +404,12 @@ def test_a_settings_file_lies_in_the_folder(manifests: Path) -> None:
     ("text", "said"),
     [
         ("default: {}\n", "default is unknown; known: dags, defaults, only_named. Next: correct it."),
+        ("1: {}\n", "1 is unknown; known: dags, defaults, only_named. Next: correct it."),
+        ("dags: [sums]\n", "dags is no mapping. Next: write name: value pairs."),
+        ("defaults: [1]\n", "defaults is no mapping. Next: write name: value pairs."),
+        ("dags: {sums: [1]}\n", "DAG sums is no mapping. Next: write name: value pairs."),
+        ("dags: {sums: {dag_id: other}}\n", "DAG sums has a dag_id; its name is its id. Next: leave dag_id out."),
+        ("only_named: 'no'\n", "only_named='no' is neither true nor false. Next: correct it."),
         ("dags: {daily: {select: total}}\n", "DAG daily is of job 'daily', which has no manifest; there are "),
         ("dags: {daily: {job: sum}}\n", "DAG daily is of job 'sum', which has no manifest; there are others, sums."),
         ("- sums\n", "it holds no mapping. Next: write name: value pairs."),
