@@ -33,7 +33,7 @@ test: install-development ## Run linters, types and tests; needs nothing but Pyt
 
 acceptance: install-development $(VENV)/httpbin/.installed $(VENV)/airflow2/.installed ## Run the tests that need system packages (installed with apt when allowed)
 	@sh etl_assets_tests/acceptance/packages.sh
-	$(VENV)/bin/pytest etl_assets_tests/acceptance --override-ini norecursedirs=.* --show-capture=stdout
+	$(VENV)/bin/pytest etl_assets_tests/acceptance -n 2 --override-ini norecursedirs=.* --show-capture=stdout
 
 faults: install-development ## Load under 540 faults (about ten minutes) and write docs/reports/faults.json
 	$(VENV)/bin/python -m etl_assets_tests.faults --report docs/reports/faults.json
