@@ -7,6 +7,7 @@
 Not here: what the runner does (`runner.py`).
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -231,7 +232,9 @@ class InlineLauncher:
                 f"dagster cannot be imported in this Airflow worker ({error}). Next: install it beside Airflow, or give "
                 "SubprocessLauncher(python=...) the interpreter of the project."
             ) from error
-        response: Response = runner.handle(request)
+        # Airflow takes what comes on standard error for errors, and Dagster writes its whole log there.
+        with contextlib.redirect_stderr(sys.stdout):
+            response: Response = runner.handle(request)
         return response
 
     def stop(self) -> None:
@@ -264,6 +267,8 @@ class SubprocessLauncher:
                 [self.python, "-m", RUNNER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                # As in InlineLauncher.
+                stderr=1,
                 text=True,
                 cwd=self.folder,
                 env={**os.environ, **self.variables} if self.variables else None,

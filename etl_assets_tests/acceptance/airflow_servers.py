@@ -150,6 +150,7 @@ def _psycopg2(url: str) -> str:
 
 
 DAGSTER_YAML = """telemetry: {enabled: false}
+nux: {enabled: false}
 storage: {postgres: {postgres_url: {env: TRIAL_STORAGE}}}
 compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}
 """

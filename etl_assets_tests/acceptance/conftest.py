@@ -9,15 +9,24 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.loading.postgres import PostgresResource
 from etl_assets.retry_settings import NO_RETRY
 from etl_assets_tests.acceptance import database_servers, servers
+from etl_assets_tests.acceptance.browser import chromium
 from etl_assets_tests.acceptance.databases import Server, mariadb_in, postgres_in
 from etl_assets_tests.connectors.places import executed
 from etl_assets_tests.connectors.sql_values import MARIADB, POSTGRESQL, table_of
 from etl_assets_tests.httpbin_server import serve_httpbin
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page in the system's Chromium."""
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

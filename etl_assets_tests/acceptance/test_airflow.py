@@ -120,6 +120,15 @@ def test_no_import_error(trial: Trial) -> None:
     assert trial.api.import_errors() == {}
 
 
+@pytest.mark.parametrize(("dag", "task"), [("chain", "first"), ("elsewhere", "first"), ("watched", "run_job")])
+def test_the_log_of_a_step(trial: Trial, dag: str, task: str) -> None:
+    """What Dagster logs for a step stands in the task's log, and not as errors."""
+    run, _ = over(trial, dag)
+    log = trial.api.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/1", full_content="true")["content"]
+    (found,) = [one for one in log if "first says hello to its log" in str(one.get("event"))]
+    assert found["level"] == "info"
+
+
 @pytest.mark.parametrize("dag", ["chain", "elsewhere", "watched"])
 def test_a_dag_run_is_one_dagster_run(trial: Trial, dag: str) -> None:
     """A DAG run makes each asset once, in order, in one Dagster run that ends as it does."""

@@ -5,6 +5,7 @@ Not here: the UI of the example (`test_ui.py`).
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 
 import dagster as dg
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from airflow_bridge.launcher import run_id_for
 from airflow_bridge.local_airflow import USER
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets.ports import free_port
 from etl_assets_tests.acceptance.airflow_servers import ROOT, Trial, airflow
-from etl_assets_tests.acceptance.test_ui import FLAGS, WAIT, picture
+from etl_assets_tests.acceptance.browser import picture
 from etl_assets_tests.httpbin_server import get, start_server, stop_server
 
 PROJECT = "etl_assets_tests.acceptance.airflow_project"
@@ -72,18 +73,6 @@ def failed(postgres_server: LocalPostgres, tmp_path_factory: pytest.TempPathFact
             stop_server(server.process)
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A page in the system's Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        page = browser.new_page(viewport={"width": 1700, "height": 1000})
-        page.set_default_timeout(WAIT)
-        expect.set_options(timeout=WAIT)
-        yield page
-        browser.close()
-
-
 def test_the_dag_run_in_airflow(page: Page, failed: Failed) -> None:
     """After the login the DAG run shows its tasks, groups and states, and the failed task its links and the reason in its log."""
     running = failed.trial.api.airflow
@@ -93,18 +82,20 @@ def test_the_dag_run_in_airflow(page: Page, failed: Failed) -> None:
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{running.url}/**")
     page.goto(f"{running.url}/dags/chain/runs/{failed.run}")
+    page.get_by_role("button", name="Expand all task groups").click()
     for task in (*CHAIN, "finish"):
         expect(page.get_by_text(task, exact=True).first).to_be_visible()
     picture(page, "airflow-dag-run")
     page.goto(f"{running.url}/dags/chain/runs/{failed.run}/tasks/guarded")
     expect(page.get_by_text("guarded was asked to give up").first).to_be_visible()
     picture(page, "airflow-task")
+    page.goto(f"{running.url}/dags/chain/runs/{failed.run}/tasks/guarded/details")
     expect(page.get_by_text("Dagster asset", exact=True).first).to_be_visible()
 
 
 def test_from_the_task_to_the_dagster_run(page: Page, failed: Failed) -> None:
     """The task's link opens the Dagster run, with its Gantt: the attempts of a step that was tried again, and the reason of the failure."""
-    page.goto(f"{failed.trial.api.airflow.url}/dags/chain/runs/{failed.run}/tasks/guarded")
+    page.goto(f"{failed.trial.api.airflow.url}/dags/chain/runs/{failed.run}/tasks/guarded/details")
     link = page.get_by_role("link", name="Dagster run").first
     expect(link).to_have_attribute("href", f"{failed.dagster}/runs/{failed.dagster_run}")
     page.goto(str(link.get_attribute("href")))
@@ -120,7 +111,9 @@ def test_executed_again_from_the_failure(page: Page, failed: Failed) -> None:
     """A click executes the run again from its failure, as a run of Dagster's own: what had succeeded is not repeated."""
     failed.trial.ask()
     page.goto(f"{failed.dagster}/runs/{failed.dagster_run}")
-    page.get_by_role("button", name="Re-execute").first.click()
+    # Beside the button that executes all of it again is one that opens the other ways.
+    page.get_by_role("button", name="Re-execute").first.locator("xpath=following::button[1]").click()
+    page.get_by_text(re.compile("from failure", re.IGNORECASE)).first.click()
     end = time.monotonic() + 180
     while time.monotonic() < end:
         with failed.trial.dagster() as instance:

@@ -12,18 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets_tests.acceptance.browser import picture
 
 ROOT = Path(__file__).parents[2]
 CLI = (sys.executable, "-m", "etl_assets.cli")
-WAIT = 60_000
-# As root without a sandbox; and nothing that calls home, which a closed network would answer with noise.
-FLAGS = [
-    "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -60,25 +55,6 @@ def address(variables: dict[str, str]) -> Iterator[str]:
     finally:
         ui.send_signal(signal.SIGTERM)
         ui.wait(60)
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A page in the system's Chromium."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        page = browser.new_page(viewport={"width": 1700, "height": 1000})
-        page.set_default_timeout(WAIT)
-        expect.set_options(timeout=WAIT)
-        yield page
-        browser.close()
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep a screenshot where ETL_SCREENSHOTS says."""
-    folder = os.environ.get("ETL_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def test_asset_graph(page: Page, address: str) -> None:
