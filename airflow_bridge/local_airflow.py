@@ -276,7 +276,8 @@ def serve(settings: LocalAirflow, say: Callable[[str], object]) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    # Also Ctrl-C by hand: a shell that starts this in the background has it ignored.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with settings.start() as running:
             running.wait_until_healthy()
@@ -287,7 +288,8 @@ def serve(settings: LocalAirflow, say: Callable[[str], object]) -> None:
     except KeyboardInterrupt:
         say("Airflow is stopped.")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_free(port: int) -> bool:
