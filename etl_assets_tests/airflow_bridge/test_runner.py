@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -185,6 +186,18 @@ def test_without_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without DAGSTER_HOME the answer says what to set."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     assert "DAGSTER_HOME is not set" in runner.handle(request("numbers")).message
+
+
+def test_dagster_is_missing() -> None:
+    """Where dagster cannot be imported, the launcher of tasks in their own process says so, and what to do."""
+    code = (
+        "import sys\nsys.modules['dagster'] = None\nfrom airflow_bridge.launcher import FinishRequest, InlineLauncher\n"
+        "InlineLauncher().launch(FinishRequest(module='m', attribute='defs', location='m', job='j', dag_id='d', dag_run_id='r'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines()[-1]
+    assert "LaunchError: dagster cannot be imported in this Airflow worker" in said
+    assert "Next: install it beside Airflow, or give SubprocessLauncher" in said
 
 
 def test_other_interpreter(instance: dg.DagsterInstance) -> None:
