@@ -1,6 +1,6 @@
 """Tells Airflow's triggerer how Dagster runs are going: one request and one answer per line, on standard input and output.
 
-    {"run_id": ..., "cursor": ...}  ->  {"status": ..., "round": ..., "events": [[kind, step], ...], "cursor": ...}
+    {"run_id": ..., "cursor": ...}  ->  {"events": [[kind, step, time], ...], "cursor": ...}
 
 A process of its own, so that the triggerer imports neither dagster nor pandas; one for all runs that it watches. Imports no airflow and
 nothing of the project.
@@ -15,32 +15,29 @@ from typing import Any, TextIO
 import dagster as dg
 
 _KIND = dg.DagsterEventType
-_KINDS: Any = {_KIND.RUN_START, _KIND.STEP_SUCCESS, _KIND.STEP_FAILURE, _KIND.STEP_SKIPPED}
+_KINDS: Any = {
+    _KIND.RUN_START, _KIND.RUN_CANCELING, _KIND.RUN_CANCELED, _KIND.STEP_SUCCESS, _KIND.STEP_FAILURE, _KIND.STEP_SKIPPED,
+}  # fmt: skip
 
 
 def look(instance: dg.DagsterInstance, run_id: str, cursor: str | None) -> dict[str, Any]:
     """How a run is going.
 
     Returns:
-        status: Of the run; None where there is no run yet.
-        round: How often tasks of its DAG run had been cleared when it last went on.
-        events: Kind and step of the starts of the run and the ends of its steps since the cursor, oldest first.
+        events: Kind, step and time (seconds since 1970) of starts and cancellations of the run and of the ends of its steps since the
+            cursor, oldest first; none where there is no run yet.
         cursor: After the last of them.
     """
-    run = instance.get_run_by_id(run_id)
-    if run is None:
-        return {"status": None, "round": None, "events": [], "cursor": cursor}
     events = []
     while True:
         page = instance.get_records_for_run(run_id, cursor=cursor, of_type=_KINDS)
         for record in page.records:
             event = record.event_log_entry.dagster_event
             if event is not None:
-                events.append([event.event_type_value, event.step_key])
+                events.append([event.event_type_value, event.step_key, record.event_log_entry.timestamp])
         cursor = page.cursor
         if not page.has_more:
-            break
-    return {"status": run.status.value, "round": int(run.tags.get("airflow/clear_number", "0")), "events": events, "cursor": cursor}
+            return {"events": events, "cursor": cursor}
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:

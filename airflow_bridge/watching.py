@@ -12,8 +12,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 
 _INTERVAL_SECONDS = 1.0
 _ANSWER_SECONDS = 60.0
+_STARTED = "PIPELINE_START"
 _OVER = ("success", "failed", "skipped", "upstream_failed", "removed")
-_CANCELED = ("CANCELING", "CANCELED")
 _FAILURES_TOLD = 30
 
 
 class WatchOperator(BridgeOperator):
     """Ends as its step ends in the Dagster run; its work is done by the producer, and only else by a worker."""
 
-    template_fields = ("run_name", "round")
+    template_fields = ("run_name", "since")
 
     def __init__(self, *, step: str, producer: str, dag_id: str, **options: Any) -> None:
         """Set up.
@@ -48,9 +48,10 @@ class WatchOperator(BridgeOperator):
         """
         super().__init__(**options)
         self.step = step
-        # Filled in by the triggerer: the serialised task has no other way to know its run.
+        # Filled in by the triggerer: the serialised task has no other way to know its run, and when that began or was cleared last. How
+        # often it was cleared Airflow does not tell a triggerer.
         self.run_name = "{{ run_id }}"
-        self.round = "{{ dag_run.clear_number or 0 }}"
+        self.since = "{{ dag_run.start_date.timestamp() }}"
         launcher = self.launcher
         limit = self.execution_timeout.total_seconds() if self.execution_timeout is not None else None
         self.start_from_trigger = True
@@ -59,7 +60,7 @@ class WatchOperator(BridgeOperator):
             trigger_kwargs={
                 "dag_id": dag_id,
                 "run_name": self.run_name,
-                "round": self.round,
+                "since": self.since,
                 "group": self.bond.group,
                 "step": step,
                 "producer": producer,
@@ -95,27 +96,43 @@ class Snapshot:
 
     Attributes:
         producer: Airflow's state of the task that runs the job; None before it has one.
-        status: Of the Dagster run; None before there is one.
-        round: How often tasks had been cleared when it last went on; -1 before there is a run.
-        verdicts: How steps ended since then, by step key.
+        cancelled: When the run was cancelled in Dagster, seconds since 1970; None where it goes on.
+        verdicts: How and when steps ended the last time, by step key.
     """
 
     producer: str | None = None
-    status: str | None = None
-    round: int = -1
-    verdicts: Mapping[str, str] = field(default_factory=dict)
+    cancelled: float | None = None
+    verdicts: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+
+    def after(self, events: Iterable[tuple[str, str | None, float]]) -> "Snapshot":
+        """With what has happened since."""
+        cancelled, verdicts = self.cancelled, dict(self.verdicts)
+        for kind, step, time_ in events:
+            if step is not None:
+                verdicts[step] = (kind, time_)
+            else:
+                cancelled = None if kind == _STARTED else time_
+        return Snapshot(producer=self.producer, cancelled=cancelled, verdicts=verdicts)
 
 
-def decide(snapshot: Snapshot, step: str, round: int) -> TriggerEvent | None:
-    """What becomes of a watcher; None to go on watching."""
-    if snapshot.round >= round:
-        verdict = snapshot.verdicts.get(step)
+def decide(snapshot: Snapshot, step: str, since: float) -> TriggerEvent | None:
+    """What becomes of a watcher; None to go on watching.
+
+    Args:
+        snapshot: How the run is going.
+        step: Key of the step.
+        since: When the DAG run began, or was cleared last: what happened before does not count.
+    """
+    verdict, at = snapshot.verdicts.get(step, ("", 0.0))
+    if at >= since:
         if verdict == "STEP_SUCCESS":
             return TaskSuccessEvent()
         if verdict == "STEP_SKIPPED":
             return TaskSkippedEvent()
-        if verdict == "STEP_FAILURE" or snapshot.status in _CANCELED:
+        if verdict == "STEP_FAILURE":
             return TaskFailedEvent()
+    if snapshot.cancelled is not None and snapshot.cancelled >= since:
+        return TaskFailedEvent()
     if snapshot.producer in _OVER:
         # What comes before this step succeeded, or Airflow would not have started its task; so it may run.
         return _event({"why": f"the task that runs the job is {snapshot.producer}, and the step has not run"})
@@ -132,13 +149,13 @@ class StepTrigger(BaseEventTrigger):
     """Watches one step; the triggers of one run share what they see."""
 
     def __init__(
-        self, *, dag_id: str, run_name: str, round: int | str, group: str, step: str, producer: str, python: str,
+        self, *, dag_id: str, run_name: str, since: float | str, group: str, step: str, producer: str, python: str,
         limit_seconds: float | None,
     ) -> None:  # fmt: skip
         super().__init__()  # type: ignore[no-untyped-call]
         self.dag_id = dag_id
         self.run_name = run_name
-        self.round = round
+        self.since = since
         self.group = group
         self.step = step
         self.producer = producer
@@ -147,7 +164,7 @@ class StepTrigger(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class and arguments, templates filled in."""
-        names = ("dag_id", "run_name", "round", "group", "step", "producer", "python", "limit_seconds")
+        names = ("dag_id", "run_name", "since", "group", "step", "producer", "python", "limit_seconds")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     def shared_stream_key(self) -> tuple[str, ...]:
@@ -169,15 +186,7 @@ class StepTrigger(BaseEventTrigger):
             answer = await reader.ask(run_id, cursor)
             if answer is not None:
                 cursor = answer["cursor"]
-                verdicts = dict(now.verdicts)
-                for kind, step in answer["events"]:
-                    if step is None:
-                        # The run starts, or goes on after tasks were cleared.
-                        verdicts = {}
-                    else:
-                        verdicts[step] = kind
-                known = answer["round"] if answer["round"] is not None else -1
-                now = Snapshot(producer=producer, status=answer["status"], round=known, verdicts=verdicts)
+                now = replace(now, producer=producer).after(answer["events"])
             yield now
             await asyncio.sleep(_INTERVAL_SECONDS)
 
@@ -185,7 +194,7 @@ class StepTrigger(BaseEventTrigger):
         """The one event of this step."""
         begun = time.monotonic()
         async for snapshot in stream:
-            event = decide(snapshot, self.step, int(self.round))
+            event = decide(snapshot, self.step, float(self.since))
             if event is None and self.limit_seconds is not None and time.monotonic() - begun > self.limit_seconds:
                 event = _event({"failed": f"step {self.step} has no result after {self.limit_seconds:.0f} s. Next: see the producer."})
             if event is not None:

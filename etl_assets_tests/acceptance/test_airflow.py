@@ -24,7 +24,9 @@ from etl_assets_tests.acceptance.airflow_servers import SmtpSink, Trial, airflow
 DAGS = """# airflow dag
 import datetime
 from airflow_bridge.alerts import EmailAlert
-from airflow_bridge.dags import ASSETS, DAGSTER, dag_from_manifest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from airflow_bridge.dags import ASSETS, DAGSTER, dag_from_manifest, task_group_from_manifest
 from airflow_bridge.launcher import SubprocessLauncher
 
 mail = EmailAlert(
@@ -44,6 +46,9 @@ following = dag_from_manifest(f"{manifests}/following.json", schedule=ASSETS, **
 days = dag_from_manifest(f"{manifests}/days.json", schedule=DAGSTER, is_paused_upon_creation=True, **common)
 asked = dag_from_manifest(f"{manifests}/days.json", dag_id="asked", **common)
 optional = dag_from_manifest(f"{manifests}/optional.json", **common)
+with DAG("grouped", schedule=None, default_args={"retries": 0}) as grouped:
+    group = task_group_from_manifest(f"{manifests}/chain.json", dagster_url=url)
+    EmptyOperator(task_id="before") >> group >> EmptyOperator(task_id="after")
 configured = dag_from_manifest(f"{manifests}/configured.json", **common)
 """
 PROJECTS = {"etl_assets_tests.acceptance.airflow_project": ["chain", "following", "days", "optional", "configured"]}
@@ -147,6 +152,23 @@ def test_a_dagster_run_per_task(trial: Trial) -> None:
     assert (state, [one is not None and one.status for one in found]) == ("success", [STATUS.SUCCESS] * 4)
 
 
+def test_a_job_inside_another_dag(trial: Trial) -> None:
+    """A job that is a TaskGroup of a DAG is one Dagster run, between the other tasks; when it fails, what comes after does not run."""
+    run, state = over(trial, "grouped")
+    run_id = run_id_for("grouped", run, "chain")
+    with trial.dagster() as instance:
+        found = instance.get_run_by_id(run_id)
+    assert (state, found is not None and found.status) == ("success", STATUS.SUCCESS)
+    assert set(trial.api.states("grouped", run)) == {"before", *(f"chain.{name}" for name in (*CHAIN, "finish")), "after"}
+    trial.ask(guarded="give up")
+    run, state = over(trial, "grouped")
+    with trial.dagster() as instance:
+        found = instance.get_run_by_id(run_id_for("grouped", run, "chain"))
+    assert (state, trial.api.states("grouped", run)["after"]) == ("failed", "upstream_failed")
+    assert found is not None
+    assert found.status is STATUS.FAILURE
+
+
 def test_both_sides_know_each_other(trial: Trial) -> None:
     """The task links to its Dagster run and asset, the Dagster run to the DAG run, and the step's log is the task's log."""
     run, _ = over(trial, "chain")
@@ -227,6 +249,8 @@ def test_clearing_what_failed_goes_on(trial: Trial, dag: str) -> None:
     trial.ask(guarded="give up")
     run, state = over(trial, dag)
     assert (state, trial.dagster_run(dag, run).status) == ("failed", STATUS.FAILURE)
+    # Slow enough for everybody to see how it was before.
+    (trial.files / "guarded.todo").write_text("sleep 6")
     trial.api.clear(dag, run, only_failed=True)
     assert trial.api.ended(dag, run) == "success"
     assert trial.dagster_run(dag, run).status is STATUS.SUCCESS
@@ -242,13 +266,14 @@ def test_clearing_one_task_of_a_success(trial: Trial) -> None:
     assert len(trial.events("chain", run, EVENT.RUN_START)) == 2
 
 
-def test_clearing_a_whole_run(trial: Trial) -> None:
+@pytest.mark.parametrize("dag", ["chain", "watched"])
+def test_clearing_a_whole_run(trial: Trial, dag: str) -> None:
     """A DAG run that is cleared makes all of it again, in the same Dagster run, with all its retries."""
-    run, _ = over(trial, "chain")
-    trial.ask(middle=["fail", "fail"])
-    trial.api.clear("chain", run)
-    assert trial.api.ended("chain", run) == "success"
-    assert (trial.materialized("chain", run), trial.dagster_run("chain", run).status) == ([*CHAIN, *CHAIN], STATUS.SUCCESS)
+    run, _ = over(trial, dag)
+    trial.ask(first="sleep 6", middle=["fail", "fail"])
+    trial.api.clear(dag, run)
+    assert trial.api.ended(dag, run) == "success"
+    assert (trial.materialized(dag, run), trial.dagster_run(dag, run).status) == ([*CHAIN, *CHAIN], STATUS.SUCCESS)
     assert len(trial.ran("middle")) == 3
 
 
