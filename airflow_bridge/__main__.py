@@ -72,10 +72,20 @@ def _export(chosen: argparse.Namespace) -> int:
         manifests = manifests_of(read_project(chosen.module, attribute=chosen.attribute, location=chosen.location), chosen.job)
     except (ExportError, ValueError) as error:
         return _error(str(error))
+    if chosen.pool_slots and chosen.pools is None:
+        return _error("--pool-slots says nothing without pools. Next: name their file with --pools.")
+    pools = sorted({pool for manifest in manifests for pool in manifest.pools})
+    unknown = sorted(set(slots) - set(pools))
+    if unknown:
+        return _error(f"--pool-slots: there is no pool {', '.join(unknown)}; there are {', '.join(pools) or 'none'}. Next: correct it.")
     serious = _remarks(manifests, notes=False)
     if chosen.strict and serious:
         return _error("nothing was written: --strict allows no warning. Next: see above.")
-    for path in write(manifests, chosen.output):
+    try:
+        paths = write(manifests, chosen.output)
+    except OSError as error:
+        return _error(f"{chosen.output} cannot be written ({error.strerror}). Next: name a folder with -o.")
+    for path in paths:
         sys.stdout.write(f"wrote {path}\n")
     if chosen.pools is not None:
         count = write_pools(manifests, chosen.pools, slots, otherwise)
@@ -84,17 +94,19 @@ def _export(chosen: argparse.Namespace) -> int:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from airflow_bridge.export import ExportError, manifests_of, read_project, stale
+    from airflow_bridge.export import ExportError, location_of, manifests_of, read_project, stale
 
+    location = chosen.location or (location_of(chosen.output, chosen.module) if chosen.output is not None else None)
     try:
-        manifests = manifests_of(read_project(chosen.module, attribute=chosen.attribute, location=chosen.location), chosen.job)
+        manifests = manifests_of(read_project(chosen.module, attribute=chosen.attribute, location=location), chosen.job)
     except ExportError as error:
         return _error(str(error))
     _remarks(manifests, notes=True)
     levels = {remark.level for manifest in manifests for remark in manifest.remarks}
     outdated = stale(manifests, chosen.output, everything=not chosen.job) if chosen.output is not None else []
     for one in outdated:
-        sys.stdout.write(f"{one} Next: airflow-bridge export -m {chosen.module} -o {chosen.output}\n")
+        more = f" --location {location}" if location not in (None, chosen.module) else ""
+        sys.stdout.write(f"{one} Next: airflow-bridge export -m {chosen.module} -o {chosen.output}{more}\n")
     failed = bool(outdated) or "error" in levels or (chosen.strict and "warning" in levels)
     if not failed:
         sys.stdout.write(f"{len(manifests)} jobs can be converted{', and are exported as they are' if chosen.output else ''}.\n")

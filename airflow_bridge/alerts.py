@@ -219,6 +219,11 @@ def alerts_of(where: str | Path, given: Sequence[Any]) -> tuple[Alert, ...]:
         wrong = _wrong(alert)
         if wrong:
             raise ManifestError(f"{where}: alert {alert.kind!r}: {wrong} Next: correct its settings.")
+        for field in dataclasses.fields(alert):
+            named = getattr(alert, field.name)
+            if field.name.endswith("_variable") and named is not None and not str(named).isidentifier():
+                # What it is instead may be the secret itself.
+                raise ManifestError(f"{where}: alert {alert.kind!r}: {field.name} is no name of a variable. Next: name one that holds it.")
         unknown = [event for event in alert.on if event not in EVENTS]
         if unknown:
             raise ManifestError(f"{where}: alerts know no event {unknown}; known: {', '.join(EVENTS)}. Next: correct `on`.")

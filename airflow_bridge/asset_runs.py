@@ -32,7 +32,7 @@ def materialize(request: AssetsRequest) -> Response:
     ]
     selection = dg.AssetSelection.assets(*keys).without_checks() | dg.AssetSelection.checks(*checks)
     original = definitions.resolve_job_def(request.job)
-    job = dg.define_asset_job(_JOB, selection=selection, partitions_def=original.partitions_def)
+    job = dg.define_asset_job(_JOB, selection=selection)
     # The name of the task's job stands in a definition of its own, beside all that the project defines.
     undeclared = "io_manager" not in (definitions.resources or {})
     # Without this, a run in this process would keep values in memory where Dagster otherwise keeps them in files.
@@ -46,6 +46,10 @@ def materialize(request: AssetsRequest) -> Response:
         "airflow/task_id": request.task,
         "airflow/try_number": str(request.try_number),
     }
+    with dg.DagsterInstance.get() as instance:
+        wrong = wrong_partition(instance, original, request.partition)
+    if wrong:
+        return Response(run_id=request.run_id, success=False, message=wrong)
     first, _, last = (request.partition or "").partition(_RANGE)
     if last:
         tags |= {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
@@ -76,6 +80,27 @@ def materialize(request: AssetsRequest) -> Response:
     )
 
 
+def wrong_partition(instance: dg.DagsterInstance, job: dg.JobDefinition, partition: str | None) -> str:
+    """Why a run of the job cannot have this partition, or range of partitions; "" when it can."""
+    definition = job.partitions_def
+    if definition is None:
+        return f"job {job.name} has no partitions, and {partition!r} was asked for. Next: trigger it without." if partition else ""
+    if not partition:
+        return (
+            f"job {job.name} has partitions, and the DAG run names none. Next: trigger it with a partition key, or with the parameter "
+            '{"partition": "..."}; a range is "first...last".'
+        )
+    keys = partition.split(_RANGE)
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        for key in keys:
+            if not definition.has_partition_key(key):
+                return f"{key!r} is no partition of job {job.name}. Next: trigger it with one that is."
+        known = definition.get_partition_keys() if len(keys) == 2 else []
+    if len(keys) > 2 or (known and known.index(keys[0]) > known.index(keys[1])):
+        return f'{partition!r} is no range of partitions of job {job.name}. Next: write it as "first...last", the earlier one first.'
+    return ""
+
+
 def materialization_of(made: dg.AssetMaterialization) -> Materialization:
     """What a materialisation says, as the response has it."""
     count: Any = made.metadata.get("dagster/row_count") or made.metadata.get("dagster/partition_row_count")
@@ -103,4 +128,4 @@ def cause_of(events: Sequence[Any]) -> str:
     return "it did not succeed. Next: see the log above."
 
 
-__all__ = ["cause_of", "materialization_of", "materialize"]
+__all__ = ["cause_of", "materialization_of", "materialize", "wrong_partition"]

@@ -83,7 +83,10 @@ def _dag(path: str | Path, dag_id: str | None, settings: Mapping[str, Any]) -> D
     alert = _deadline(manifest, options, name)
     if alert is not None:
         defaults["deadline"] = alert
-    arguments = {**defaults, **arguments}
+    tags = arguments.get("tags") or ()
+    if isinstance(tags, str):
+        raise ManifestError(f"{path}: tags={tags!r} is a text, not a list. Next: write tags=[{tags!r}].")
+    arguments = {**defaults, **arguments, "tags": sorted({*defaults["tags"], *tags})}
     arguments["schedule"] = _schedule(manifest, tasks, scheduled, path)
     if arguments.get("dagrun_timeout") is not None:
         before = arguments.get("on_failure_callback") or []
@@ -202,6 +205,10 @@ def _schedule(manifest: Manifest, tasks: Tasks, given: Any, path: str | Path) ->
         if not keys:
             raise ManifestError(f'{path}: job {manifest.job} reads no asset of another job. Next: give another schedule, such as "@daily".')
         return when_assets_change([airflow_asset(key) for key in keys], partitioned=bool(manifest.partitions))
+    if isinstance(given, str) and given != DAGSTER and given.isidentifier():
+        raise ManifestError(
+            f'{path}: there is no schedule {given!r}. Next: give "{DAGSTER}", "{ASSETS}", a cron expression, or a preset such as "@daily".'
+        )
     if given != DAGSTER:
         return given
     if len(manifest.partitions) == 1 and manifest.partitions[0].kind == "time":

@@ -287,8 +287,9 @@ def _manifests(folder: Path, found: list[Remark]) -> Iterator[Manifest]:
 
 
 def _stale(folder: Path, module: str, attribute: str, location: str | None) -> Iterator[Remark]:
-    from airflow_bridge.export import ExportError, manifests_of, read_project, stale
+    from airflow_bridge.export import ExportError, location_of, manifests_of, read_project, stale
 
+    location = location or location_of(folder, module)
     try:
         manifests = manifests_of(read_project(module, attribute=attribute, location=location))
     except ExportError as error:

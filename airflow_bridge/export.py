@@ -90,6 +90,18 @@ def write_pools(manifests: Sequence[Manifest], path: Path, slots: Mapping[str, i
     return len(names)
 
 
+def location_of(folder: Path, module: str) -> str | None:
+    """The code location that the manifests of a module were exported with; None where that cannot be told."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            code = load(path).code
+        except ManifestError:
+            continue
+        if code.module == module:
+            return code.location
+    return None
+
+
 def stale(manifests: Sequence[Manifest], folder: Path, *, everything: bool) -> list[str]:
     """What a folder says otherwise than the project, a sentence each.
 
@@ -117,4 +129,4 @@ def stale(manifests: Sequence[Manifest], folder: Path, *, everything: bool) -> l
     return said
 
 
-__all__ = ["ExportError", "manifests_of", "read_project", "stale", "write", "write_pools"]
+__all__ = ["ExportError", "location_of", "manifests_of", "read_project", "stale", "write", "write_pools"]

@@ -28,14 +28,14 @@ class Project:
     Attributes:
         definitions: Of the project.
         code: Where they are found at run time.
-        jobs: Jobs by name, those that Dagster makes by itself left out.
+        jobs: Jobs by name, those that Dagster makes by itself and those without any step left out.
     """
 
     def __init__(self, definitions: dg.Definitions, code: Code) -> None:
         self.definitions = definitions
         self.code = code
         self.repository = definitions.get_repository_def()
-        self.jobs = {job.name: job for job in self.repository.get_all_jobs() if not job.name.startswith("__")}
+        self.jobs = {job.name: job for job in self.repository.get_all_jobs() if not job.name.startswith("__") and job.nodes}
         self._reads = {name: set(_external(job)) for name, job in self.jobs.items()}
 
     def manifest(self, name: str) -> Manifest:
@@ -111,7 +111,7 @@ def _steps(job: dg.JobDefinition, planned: list[PlannedStep], read_elsewhere: se
             outlets=tuple(key.to_user_string() for key in one.assets if key in read_elsewhere or not read_by_steps.get(key)),
             group=about[0].group_name if about else None,
             description=_description(job, one, nodes),
-            owners=tuple(sorted({owner for node in nodes for owner in node.owners})),
+            owners=tuple(dict.fromkeys(owner for node in nodes for owner in node.owners)),
             kinds=tuple(sorted({kind for node in nodes for kind in node.kinds})),
             tags={
                 key: value for node in nodes for key, value in sorted(node.tags.items()) if not key.startswith(_KIND_TAG)

@@ -24,6 +24,9 @@ MODES = ("steps", "watch", "asset_runs")
 OUTLETS = ("exported", "all", "none")
 _SECONDS = ("retry_delay", "max_retry_delay", "execution_timeout")
 _CALLBACKS = ("on_execute_callback", "on_failure_callback", "on_retry_callback", "on_skipped_callback", "on_success_callback")
+# Options of tasks that are whole numbers, with the least that they can be; and those that are texts.
+_WHOLE = {"max_active_tis_per_dag": 1, "pool_slots": 1, "priority_weight": -(10**9), "retries": 0}
+_TEXTS = ("doc_md", "executor", "owner", "pool", "queue", "weight_rule")
 TASK_OPTIONS = (
     *_CALLBACKS, *_SECONDS, "doc_md", "executor", "executor_config", "launcher", "max_active_tis_per_dag", "owner", "pool", "pool_slots",
     "priority_weight", "queue", "retries", "retry_exponential_backoff", "weight_rule",
@@ -119,6 +122,8 @@ def options_of(where: str | Path, given: Mapping[str, Any]) -> tuple[Options, di
     if isinstance(own.get("overrides"), str | Path):
         # Airflow's working directory says nothing, so a relative path lies beside the manifest.
         own["overrides"] = read_yaml(Path(where).parent / own["overrides"])
+    if "select" in own and not own["select"]:
+        raise ManifestError(f"{where}: select is empty. Next: leave it out for all steps, or name some.")
     for name, (fits, form) in _FORMS.items():
         if name in own and not fits(own[name]):
             raise ManifestError(f"{where}: {name}={own[name]!r} cannot be. Next: give {form}.")
@@ -176,6 +181,11 @@ def _task_option(where: str, name: str, value: Any) -> Any:
         raise ManifestError(f"{where}: there is no option {name!r}{said}. Next: correct it.")
     if name in _SECONDS:
         return _duration(where, name, value)
+    least = _WHOLE.get(name)
+    if least is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise ManifestError(f"{where}: {name}={value!r} cannot be. Next: give a whole number of at least {least}.")
+    if name in _TEXTS and value is not None and not isinstance(value, str):
+        raise ManifestError(f"{where}: {name}={value!r} cannot be. Next: give a text.")
     if name == "launcher" and value is not None and not _is_launcher(value):
         raise ManifestError(f"{where}: launcher={value!r} cannot be. Next: give {_FORMS['launcher'][1]}.")
     return _callbacks(where, name, value) if name in _CALLBACKS else value

@@ -147,7 +147,7 @@ def _load(request: Request) -> tuple[_Job, Any]:
 def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Response:
     job, origin = _load(request)
     definition = job.get_definition()
-    wrong = _wrong_partition(instance, definition, request.partition)
+    wrong = asset_runs.wrong_partition(instance, definition, request.partition)
     if wrong:
         return _refusal(run_id, wrong)
     run = _find_or_create(instance, job, origin, request, run_id)
@@ -400,24 +400,6 @@ def _start(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> dg.Dag
     started = instance.get_run_by_id(run.run_id)
     assert started is not None
     return started
-
-
-def _wrong_partition(instance: dg.DagsterInstance, job: dg.JobDefinition, partition: str | None) -> str:
-    """Why a run of the job cannot have this partition; "" when it can."""
-    definition = job.partitions_def
-    if definition is None:
-        return f"job {job.name} has no partitions, and {partition!r} was asked for. Next: trigger it without." if partition else ""
-    if not partition:
-        return (
-            f"job {job.name} has partitions, and the DAG run names none. Next: trigger it with a partition key, or with the parameter "
-            '{"partition": "..."}; a range is "first...last".'
-        )
-    for key in partition.split(_RANGE):
-        with dg.partition_loading_context(dynamic_partitions_store=instance):
-            known = definition.has_partition_key(key)
-        if not known:
-            return f"{key!r} is no partition of job {job.name}. Next: trigger it with one that is."
-    return ""
 
 
 def _partition_tags(job: dg.JobDefinition, partition: str | None) -> dict[str, str]:

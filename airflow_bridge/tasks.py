@@ -5,7 +5,7 @@ Not here: the DAG itself, its schedule and parameters (`dags.py`); what the task
 
 import datetime
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ class Tasks:
         self.steps = choose(manifest, options.select, options.exclude)
         self._own = task_options(manifest, options, where)
         self._names = {step.key for step in self.steps}
+        everything = {name for step in manifest.steps for name in (step.key, step.node)}
+        self._finish_id, self._producer_id = _free(FINISH, everything), _free(PRODUCER, everything)
+        self._group_ids = {step.group: _free(f"group_{step.group}", everything) for step in manifest.steps if step.group is not None}
         self._order = order(manifest, self._names)
         self._waited = {key for keys in self._order.values() for key in keys}
         self._partial = len(self.steps) < len(manifest.steps)
@@ -72,7 +75,7 @@ class Tasks:
             run_config=options.run_config,
             tags={"airflow/alerts": ",".join(events)} if events else {},
             dagster_url=(os.environ.get(_URL, "") if options.dagster_url is None else options.dagster_url).rstrip("/"),
-            finish="" if options.mode == "asset_runs" else FINISH,
+            finish="" if options.mode == "asset_runs" else self._finish_id,
         )
 
     def add(self, only: str | None) -> None:
@@ -99,10 +102,12 @@ class Tasks:
         if only is None:
             _connect(made, self._order)
         ends = [task for task in made.values() if not task.downstream_task_ids] if only is None else []
-        if watch and only in (None, PRODUCER):
+        if watch and only in (None, self._producer_id):
             watched = {self.bond.task_id(step.key): step.key for step in self.steps}
             ends.append(
-                JobOperator(task_id=PRODUCER, watched=watched, outlets=self._outlets(self.steps), **self._shared([], {}, tells=True))
+                JobOperator(
+                    task_id=self._producer_id, watched=watched, outlets=self._outlets(self.steps), **self._shared([], {}, tells=True)
+                )
             )
         self._finish(only, ends)
 
@@ -122,16 +127,16 @@ class Tasks:
         return WatchOperator(
             task_id=step.key,
             step=step.key,
-            producer=self.bond.task_id(PRODUCER),
+            producer=self.bond.task_id(self._producer_id),
             dag_id=self.dag_id,
             **self._place(step, groups, own),
         )
 
     def _finish(self, only: str | None, ends: Sequence[Any]) -> None:
-        if only not in (None, FINISH):
+        if only not in (None, self._finish_id):
             return
-        closes = {step.key: self.bond.task_id(PRODUCER if self.manifest.whole else step.key) for step in self.steps}
-        finish = FinishOperator(task_id=FINISH, closes=closes, **self._shared([], dict(_FINISH_RETRIES), tells=True, ends=True))
+        closes = {step.key: self.bond.task_id(self._producer_id if self.manifest.whole else step.key) for step in self.steps}
+        finish = FinishOperator(task_id=self._finish_id, closes=closes, **self._shared([], dict(_FINISH_RETRIES), tells=True, ends=True))
         # A teardown runs whatever became of the tasks before it, and also when somebody marks the DAG run as failed.
         finish.as_teardown(on_failure_fail_dagrun=True)
         if ends:
@@ -139,11 +144,13 @@ class Tasks:
 
     def _add_whole(self, only: str | None) -> None:
         ends = []
-        if only in (None, PRODUCER):
+        if only in (None, self._producer_id):
             about = [asset for step in self.steps for asset in step.assets]
             shared = self._shared(about, {}, tells=True)
             ends.append(
-                JobOperator(task_id=PRODUCER, outlets=self._outlets(self.steps), doc_md=self.manifest.description, about=about, **shared)
+                JobOperator(
+                    task_id=self._producer_id, outlets=self._outlets(self.steps), doc_md=self.manifest.description, about=about, **shared
+                )
             )
         self._finish(only, ends)
 
@@ -186,7 +193,7 @@ class Tasks:
         if self.options.groups and step.group is not None:
             if step.group not in groups:
                 # Ids without the group's prefix stay the same when an asset moves to another group.
-                name = f"group_{step.group}" if not self.bond.group else f"{self.bond.group}.group_{step.group}"
+                name = self.bond.task_id(self._group_ids[step.group])
                 groups[step.group] = TaskGroup(name, prefix_group_id=False, tooltip=f"asset group {step.group}")
             result["task_group"] = groups[step.group]
             if self.bond.group:
@@ -233,6 +240,13 @@ class Tasks:
             for key in step.assets if every else step.outlets:
                 names[key] = step.airflow.get("uri")
         return [airflow_asset(key, uri) for key, uri in names.items()]
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """A name that no step has."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _assets(keys: Iterable[str]) -> list[Any]:

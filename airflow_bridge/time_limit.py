@@ -3,18 +3,19 @@
 Not here: deadlines, which stop nothing (`alerts.py`); the time limit of one task.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
-
-from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_bridge.alerts import Alert, tell
 from airflow_bridge.launcher import FinishRequest, LaunchError, SubprocessLauncher, run_id_for
 from airflow_bridge.links import run_url
 from airflow_bridge.operators import Bond
 
+logger = logging.getLogger(__name__)
 
-class TimedOut(BaseNotifier):
+
+class TimedOut:
     """A failure callback of a DAG: closes the Dagster run and tells of it, when the DAG run took too long."""
 
     def __init__(self, bond: Bond, alerts: Sequence[Alert]) -> None:
@@ -24,11 +25,10 @@ class TimedOut(BaseNotifier):
             bond: What the tasks of the DAG have in common.
             alerts: Of whom those are told that want to know of failures.
         """
-        super().__init__()
         self.bond = bond
         self.alerts = tuple(alert for alert in alerts if "failure" in alert.on)
 
-    def notify(self, context: Any) -> None:
+    def __call__(self, context: Any) -> None:
         """Called by Airflow's dag-processor after every failure; those that tasks tell of are none of its business."""
         if context.get("reason") != "timed_out":
             return
@@ -39,7 +39,7 @@ class TimedOut(BaseNotifier):
         lines = [f"run: {run_id}", "cause: the DAG run exceeded its time limit"]
         if self.bond.dagster_url:
             lines.append(f"Dagster: {run_url(self.bond.dagster_url, run_id_for(dag_id, run_id))}")
-        tell(self.alerts, f"{dag_id} failed", "\n".join(lines), self.log)
+        tell(self.alerts, f"{dag_id} failed", "\n".join(lines), logger)
 
     def _close(self, dag_id: str, run_id: str) -> None:
         bond = self.bond
@@ -56,9 +56,9 @@ class TimedOut(BaseNotifier):
         launcher = bond.launcher if isinstance(bond.launcher, SubprocessLauncher) else SubprocessLauncher()
         try:
             response = launcher.launch(request)
-            self.log.info("Dagster run %s: %s", response.run_id, response.message or "closed")
+            logger.info("Dagster run %s: %s", response.run_id, response.message or "closed")
         except LaunchError as error:
-            self.log.error("the Dagster run stays open: %s", error)
+            logger.error("the Dagster run stays open: %s", error)
 
 
 __all__ = ["TimedOut"]

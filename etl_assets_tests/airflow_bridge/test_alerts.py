@@ -739,3 +739,11 @@ def test_an_alert_of_no_kind() -> None:
     """The class that alerts have in common tells nobody."""
     with pytest.raises(NotImplementedError):
         Alert().send("subject", "text")
+
+
+def test_an_address_is_no_variable() -> None:
+    """Who writes the secret where its variable belongs is told so, without the secret."""
+    with pytest.raises(ManifestError) as caught:
+        alerts_of("dags.py", [{"webhook": {"url_variable": "https://hooks.example.com/T0/secret"}}])
+    assert "url_variable is no name of a variable. Next: name one that holds it." in str(caught.value)
+    assert "secret" not in str(caught.value)

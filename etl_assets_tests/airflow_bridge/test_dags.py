@@ -7,12 +7,14 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from airflow.sdk import CronPartitionTimetable, CronTriggerTimetable, PartitionedAtRuntime
 
 from airflow_bridge.dags import DAGSTER, dag_from_manifest, dags_from_folder
 from airflow_bridge.export import manifests_of, read_project, write
-from airflow_bridge.manifest import ManifestError
+from airflow_bridge.job_manifest import Project
+from airflow_bridge.manifest import Code, ManifestError
 
 PROJECT = "etl_assets_tests.airflow_bridge.project"
 
@@ -89,3 +91,51 @@ def test_the_partition_is_a_parameter(manifests: Path, job: str, named: list[str
 def test_parameters_of_ones_own_come_along(manifests: Path) -> None:
     """Further parameters stand beside that of the partition."""
     assert sorted(dag_from_manifest(manifests / "days.json", params={"more": 1}).params) == ["more", "partition"]
+
+
+@pytest.fixture
+def awkward(tmp_path: Path) -> Path:
+    """The manifest of a job whose assets are called as the bridge calls its own tasks and groups."""
+
+    @dg.asset(owners=["team:zebra", "ann@example.com"], group_name="last")
+    def finish() -> int:
+        return 1
+
+    @dg.asset(deps=[finish])
+    def run_job() -> int:
+        return 1
+
+    @dg.asset(deps=[run_job])
+    def group_last() -> int:
+        return 1
+
+    assets = [finish, run_job, group_last]
+    definitions = dg.Definitions(assets=assets, jobs=[dg.define_asset_job("awkward", selection=assets, tags={"tier": "1"})])
+    write(manifests_of(Project(definitions, Code(module="m", attribute="defs", location="m"))), tmp_path)
+    return tmp_path / "awkward.json"
+
+
+@pytest.mark.parametrize(("mode", "more"), [("steps", {"finish_"}), ("watch", {"finish_", "run_job_"}), ("asset_runs", set())])
+def test_assets_called_like_tasks_of_the_bridge(awkward: Path, mode: str, more: set[str]) -> None:
+    """An asset may have any name: tasks and groups of the bridge's own give way."""
+    dag = dag_from_manifest(awkward, mode=mode)
+    assert set(dag.task_ids) == {"finish", "run_job", "group_last", *more}
+    assert "group_last_" in dag.task_group_dict
+
+
+def test_the_first_owner(awkward: Path) -> None:
+    """The task's owner is the asset's first one."""
+    assert dag_from_manifest(awkward).get_task("finish").owner == "team:zebra"
+
+
+def test_tags_are_added(awkward: Path) -> None:
+    """Tags that a DAG is given come beside those that follow from the job; a text is none."""
+    assert dag_from_manifest(awkward, tags=["mine"]).tags == {"dagster", "mine", "tier=1"}
+    with pytest.raises(ManifestError, match=r"tags='mine' is a text, not a list\. Next: "):
+        dag_from_manifest(awkward, tags="mine")
+
+
+def test_a_schedule_that_is_none(awkward: Path) -> None:
+    """A word that is no schedule is an error with those that are."""
+    with pytest.raises(ManifestError, match=r"there is no schedule 'dagstr'\. Next: give \"dagster\", \"assets\""):
+        dag_from_manifest(awkward, schedule="dagstr")

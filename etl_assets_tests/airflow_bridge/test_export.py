@@ -119,6 +119,38 @@ def test_command_line_prints_one_message(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
+def said(*arguments: str) -> tuple[int, str]:
+    """Exit code and errors of a command."""
+    done = subprocess.run([sys.executable, "-m", "airflow_bridge", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (["--pool-slots", "database=2"], "error: --pool-slots says nothing without pools. Next: name their file with --pools."),
+        (["--pool-slots", "databse=2", "--pools", "p.json"], "error: --pool-slots: there is no pool databse; there are database. Next: "),
+        (["-o", "FILE"], "cannot be written (File exists). Next: name a folder with -o."),
+    ],
+)
+def test_exports_that_cannot_be(tmp_path: Path, more: list[str], text: str) -> None:
+    """Slots of no pool, slots without a file, and a file where a folder should be are errors, and nothing is written."""
+    (tmp_path / "file").write_text("")
+    given = [str(tmp_path / "file") if one == "FILE" else one for one in more]
+    code, told = said("export", "-m", PROJECT, "-o", str(tmp_path / "manifests"), *given)
+    assert (code, text in told) == (1, True)
+    assert not (tmp_path / "manifests").exists()
+
+
+def test_the_location_of_an_export_is_kept(tmp_path: Path) -> None:
+    """`check` takes the code location from the manifests, so that nothing is stale that was exported with another one."""
+    assert said("export", "-m", PROJECT, "-o", str(tmp_path), "--location", "elsewhere")[0] == 0
+    code, told = said("check", "-m", PROJECT, "-o", str(tmp_path))
+    assert (code, "stale" in told) == (0, False)
+    (tmp_path / "sums.json").unlink()
+    assert "--location elsewhere" in said("check", "-m", PROJECT, "-o", str(tmp_path))[1]
+
+
 def test_example_has_all_its_assets() -> None:
     """The example's job has its 13 assets as steps; what is checked between tables belongs to the assets' contracts."""
     steps = manifest("nyc_flights", "etl_assets.definitions").steps

@@ -183,7 +183,7 @@ def test_options_that_cannot_be(manifests: Path, name: str, value: Any, said: st
 
 ARGUMENTS: list[tuple[dict[str, Any], str, Callable[[Any], Any], Any]] = [
     ({"description": "Sums."}, "description: Sums.", lambda dag: dag.description, "Sums."),
-    ({"tags": ["mine"]}, "tags: [mine]", lambda dag: set(dag.tags), {"mine"}),
+    ({"tags": ["mine"]}, "tags: [mine]", lambda dag: set(dag.tags), {"dagster", "mine"}),
     ({"max_active_runs": 3}, "max_active_runs: 3", lambda dag: dag.max_active_runs, 3),
     ({"default_args": {"retries": 4}}, "default_args: {retries: 4}", lambda dag: dag.get_task("total").retries, 4),
     ({"dagrun_timeout": HOUR}, "dagrun_timeout: 3600", lambda dag: dag.dagrun_timeout, HOUR),
@@ -433,3 +433,31 @@ def test_a_settings_file_that_is_missing(manifests: Path, tmp_path: Path) -> Non
     with pytest.raises(ManifestError) as caught:
         dags_from_folder(manifests, file=tmp_path / "none.yaml")
     assert str(caught.value) == f"{tmp_path}/none.yaml: it cannot be read (No such file or directory). Next: correct the path."
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"retries": -1}, "retries=-1 cannot be. Next: give a whole number of at least 0."),
+        ({"retries": True}, "retries=True cannot be."),
+        ({"retries": "three"}, "retries='three' cannot be."),
+        ({"pool_slots": 0}, "pool_slots=0 cannot be. Next: give a whole number of at least 1."),
+        ({"priority_weight": "high"}, "priority_weight='high' cannot be."),
+        ({"pool": 5}, "pool=5 cannot be. Next: give a text."),
+        ({"queue": 7}, "queue=7 cannot be. Next: give a text."),
+        ({"owner": ["a"]}, "owner=['a'] cannot be. Next: give a text."),
+        ({"doc_md": 5}, "doc_md=5 cannot be. Next: give a text."),
+    ],
+)
+def test_values_that_a_task_cannot_have(manifests: Path, option: dict[str, Any], said: str) -> None:
+    """A value of the wrong kind is an error that names the option, not an error of Airflow's or nothing at all."""
+    with pytest.raises(ManifestError) as caught:
+        dag_from_manifest(manifests / "sums.json", overrides={"*": option})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("select", ["", [], ()])
+def test_an_empty_selection(manifests: Path, select: Any) -> None:
+    """A selection that is there and empty is an error: it would mean all steps where none was meant."""
+    with pytest.raises(ManifestError, match=r"select is empty\. Next: leave it out for all steps, or name some\."):
+        dag_from_manifest(manifests / "sums.json", select=select)

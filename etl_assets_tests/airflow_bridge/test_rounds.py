@@ -224,6 +224,15 @@ def test_a_failed_run_of_ones_own(home: Path, instance: dg.DagsterInstance) -> N
     assert failed.run_id != again.run_id
 
 
+def test_a_partition_of_a_run_of_ones_own_that_cannot_be(home: Path, instance: dg.DagsterInstance) -> None:
+    """A partition that the job has not, or a range backwards, fails before any asset is touched, here too."""
+    for partition, said in (("2025-01-01", "is no partition of job days"), ("2026-01-03...2026-01-01", "is no range of partitions")):
+        given = where(job="days", partition=partition)
+        response = runner.handle(AssetsRequest(**given, task="by_day", try_number=1, assets=("by_day",)))
+        assert (response.success, said in response.message) == (False, True)
+    assert not (home.parent / "files" / "by_day.ran").exists()
+
+
 def test_pools_hold_across_tasks(home: Path, instance: dg.DagsterInstance) -> None:
     """Two steps of one pool with one place, in processes of their own, run one after the other."""
     for name in ("pooled_one", "pooled_two"):

@@ -169,6 +169,8 @@ def test_a_run_of_a_partition(instance: dg.DagsterInstance, tmp_path: Path, job:
         ("days", "by_day", None, "job days has partitions, and the DAG run names none"),
         ("days", "by_day", "2026-02-01", "'2026-02-01' is no partition of job days"),
         ("days", "by_day", "2026-01-30...2026-02-30", "'2026-02-30' is no partition of job days"),
+        ("days", "by_day", "2026-01-09...2026-01-02", "'2026-01-09...2026-01-02' is no range of partitions of job days"),
+        ("days", "by_day", "2026-01-01...2026-01-02...2026-01-03", "'2026-01-01...2026-01-02...2026-01-03' is no range"),
         ("both", "by_both", "2026-01-02|mars", "'2026-01-02|mars' is no partition of job both"),
         ("customers", "by_customer", "bob", "'bob' is no partition of job customers"),
         ("sums", "numbers", "2026-01-01", "job sums has no partitions, and '2026-01-01' was asked for"),
