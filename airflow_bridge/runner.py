@@ -151,7 +151,7 @@ def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Res
     if wrong:
         return _refusal(run_id, wrong)
     run = _find_or_create(instance, job, origin, request, run_id)
-    if _cancelled(instance, run_id):
+    if _cancelled(instance, run):
         return _refusal(run_id, _CANCELLED.format(run_id))
     chosen = _chosen(request)
     granted: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
@@ -168,7 +168,7 @@ def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Res
     with InstanceConcurrencyContext(instance, run) as concurrency, granted:
         steps = ExecuteRunWithPlanIterable(
             execution_plan=plan,
-            iterator=functools.partial(_steps, concurrency=concurrency),
+            iterator=functools.partial(_steps, concurrency=concurrency, several=isinstance(request, JobRequest)),
             execution_context_manager=PlanExecutionContextManager(
                 job=job, retry_mode=mode, execution_plan=plan, run_config=run.run_config, dagster_run=run, instance=instance
             ),
@@ -184,16 +184,17 @@ class _CancelledError(Exception):
     """The run was cancelled in Dagster between two of its steps."""
 
 
-def _steps(job_context: Any, execution_plan: Any, *, concurrency: InstanceConcurrencyContext) -> Iterator[DagsterEvent]:
+def _steps(job_context: Any, execution_plan: Any, *, concurrency: InstanceConcurrencyContext, several: bool) -> Iterator[DagsterEvent]:
     """Execute steps; waits for their pools, as Dagster's own executors do, and begins none after the run was cancelled."""
     begin = job_context.for_step
 
     def for_step(*arguments: Any, **named: Any) -> Any:
-        if _cancelled(job_context.instance, job_context.run_id):
+        if _cancelled(job_context.instance, job_context.instance.get_run_by_id(job_context.run_id)):
             raise _CancelledError
         return begin(*arguments, **named)
 
-    job_context.for_step = for_step
+    if several:
+        job_context.for_step = for_step
     yield from inner_plan_execution_iterator(job_context, execution_plan, instance_concurrency_context=concurrency)
 
 
@@ -305,7 +306,7 @@ def _finish(instance: dg.DagsterInstance, request: FinishRequest, run_id: str) -
     run = instance.get_run_by_id(run_id)
     if run is None:
         return _refusal(run_id, "no step ran, so there is no Dagster run. Next: see the first failed task.")
-    if _cancelled(instance, run_id):
+    if _cancelled(instance, run):
         return _refusal(run_id, _CANCELLED.format(run_id))
     bad = _bad(instance, run_id, request.steps or _steps_of(run), request.states)
     _close(instance, run, bad, request.dag_run_id)
@@ -338,9 +339,8 @@ def _close(instance: dg.DagsterInstance, run: dg.DagsterRun, bad: list[str], dag
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-def _cancelled(instance: dg.DagsterInstance, run_id: str) -> bool:
+def _cancelled(instance: dg.DagsterInstance, run: dg.DagsterRun | None) -> bool:
     """The run was cancelled in Dagster; no process of Dagster's own will say that it has stopped, so this one does."""
-    run = instance.get_run_by_id(run_id)
     if run is not None and run.status is dg.DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run, "Airflow starts no further step of it")
     return run is not None and run.status in _CANCELED
@@ -387,8 +387,8 @@ def _open_again(instance: dg.DagsterInstance, run: dg.DagsterRun, request: Reque
     newer = request.round > int(run.tags.get(_ROUND, "0"))
     if newer:
         instance.add_run_tags(run.run_id, {_ROUND: str(request.round)})
-    if run.status is dg.DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(run, "Airflow starts no further step of it")
+        # Its end first, and then its new start.
+        _cancelled(instance, run)
     ended = run.status in _ENDED or run.status is dg.DagsterRunStatus.CANCELING
     if ended and (newer or run.status not in _CANCELED):
         return _start(instance, run, f"tasks of the DAG run {request.dag_run_id} were cleared in Airflow")

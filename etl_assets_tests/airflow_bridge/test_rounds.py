@@ -111,8 +111,17 @@ def test_a_cancelled_run_needs_a_clear(instance: dg.DagsterInstance) -> None:
     assert "was cancelled in Dagster. Next: clear the DAG run." in step("middle").message
     assert run_of(instance).status is STATUS.CANCELED
     assert "was cancelled" in finish().message
+    assert count(instance, EVENT.RUN_CANCELED) == 1
     assert all(steps("middle", "guarded", "last", round=1))
     assert (finish(round=1).success, run_of(instance).status) == (True, STATUS.SUCCESS)
+
+
+def test_a_run_that_is_being_cancelled_and_cleared(instance: dg.DagsterInstance) -> None:
+    """Cleared before anybody said that it has stopped, a cancelled run ends first, and then goes on."""
+    step("first")
+    instance.report_run_canceling(run_of(instance))
+    assert all(steps("middle", "guarded", "last", round=1))
+    assert (finish(round=1).success, run_of(instance).status, count(instance, EVENT.RUN_CANCELED)) == (True, STATUS.SUCCESS, 1)
 
 
 @pytest.mark.parametrize(
