@@ -46,10 +46,6 @@ def materialize(request: AssetsRequest) -> Response:
         "airflow/task_id": request.task,
         "airflow/try_number": str(request.try_number),
     }
-    with dg.DagsterInstance.get() as instance:
-        wrong = wrong_partition(instance, original, request.partition)
-    if wrong:
-        return Response(run_id=request.run_id, success=False, message=wrong)
     first, _, last = (request.partition or "").partition(_RANGE)
     if last:
         tags |= {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
@@ -58,6 +54,9 @@ def materialize(request: AssetsRequest) -> Response:
     names = {node.name for node in chosen.graph.nodes}
     config = {**request.run_config, **({"ops": {name: one for name, one in ops.items() if name in names}} if ops else {})}
     with dg.DagsterInstance.get() as instance:
+        wrong = wrong_partition(instance, original, request.partition)
+        if wrong:
+            return Response(run_id=request.run_id, success=False, message=wrong)
         result = chosen.execute_in_process(
             instance=instance,
             run_id=request.run_id,
