@@ -147,8 +147,6 @@ def _serve(chosen: argparse.Namespace) -> int:
     url = os.environ.get(chosen.database, "")
     if not url:
         return _error(f"variable {chosen.database} is not set. Next: set it to the address of an empty PostgreSQL database for Airflow.")
-    # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, which Airflow does not bring.
-    url = url.replace("postgresql://", "postgresql+psycopg2://", 1)
     settings = LocalAirflow(
         home=chosen.home.absolute(), dags=chosen.dags.absolute(), database_url=url, port=chosen.port, slots=chosen.slots
     )

@@ -47,7 +47,7 @@ class LocalAirflow:
     Attributes:
         home: Airflow's own folder: password, logs, configuration. Made when missing.
         dags: Folder of the DAG files.
-        database_url: Of an empty PostgreSQL database, or the one of an earlier start; `postgresql+psycopg2://...`.
+        database_url: Of an empty PostgreSQL database, or the one of an earlier start.
         port: Of the UI and the REST API, on loopback.
         slots: Tasks that run at the same time.
         executor: "LocalExecutor", or "CeleryExecutor" with `workers`.
@@ -133,7 +133,8 @@ class LocalAirflow:
             "AIRFLOW__CORE__PARALLELISM": str(self.slots * max(1, self.workers)),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.database_url,
+            # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, which Airflow does not bring.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.database_url.replace("postgresql://", "postgresql+psycopg2://", 1),
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "PATH": f"{Path(self.python).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }

@@ -329,7 +329,7 @@ def served(
     local = LocalAirflow(
         home=home / "airflow",
         dags=home / "dags",
-        database_url=postgres.url(name).replace("postgresql://", "postgresql+psycopg2://"),
+        database_url=postgres.url(name),
         port=free_port(),
         slots=4,
         warm=warm,
@@ -393,7 +393,7 @@ def prepared(counts: Sequence[int]) -> Iterator[tuple[Path, LocalPostgres, dict[
         stack.callback(postgres.stop)
         postgres.create_database("dagster")
         (folder / "dagster").mkdir()
-        url = postgres.url("dagster").replace("postgresql://", "postgresql+psycopg2://")
+        url = postgres.url("dagster")
         settings = (
             "telemetry: {enabled: false}\nrun_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}\n"
             "compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}\n"

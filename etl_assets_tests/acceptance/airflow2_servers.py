@@ -182,7 +182,7 @@ def airflow2(
         "PYTHONPATH": str(ROOT),
         "TRIAL_FILES": str(folder / "files"),
         "TRIAL_VALUES": str(folder / "values"),
-        "TRIAL_STORAGE": _psycopg2(server.url("trial2_dagster")),
+        "TRIAL_STORAGE": server.url("trial2_dagster"),
     }
     os.environ["TRIAL_STORAGE"] = project_variables["TRIAL_STORAGE"]
     with dg.DagsterInstance.from_config(project_variables["DAGSTER_HOME"]) as instance:
@@ -192,7 +192,7 @@ def airflow2(
     (folder / "manifests" / "dags.yaml").write_text(settings)
     for name, text in dag_files.items():
         (folder / "dags" / name).write_text(text.replace("MANIFESTS", str(folder / "manifests")))
-    metadata_url = _psycopg2(server.url("trial2_airflow"))
+    metadata_url = server.url("trial2_airflow")
     variables = {
         **os.environ,
         **project_variables,
@@ -217,10 +217,6 @@ def airflow2(
         api.until("the DAGs", ready)
         assert scheduler.poll() is None, (folder / "scheduler.log").read_text()[-3000:]
         yield Trial2(api, folder, project_variables, sink, metadata_url)
-
-
-def _psycopg2(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg2://")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ Not here: the API of Airflow (`airflow_api.py`), what is tested with it (`test_a
 """
 
 import os
-import socket
 import socketserver
 import sys
 import threading
@@ -23,16 +22,10 @@ from airflow_bridge.export import manifests_of, read_project, write
 from airflow_bridge.launcher import run_id_for
 from airflow_bridge.local_airflow import LocalAirflow
 from etl_assets.local_postgres import LocalPostgres
+from etl_assets.ports import free_port
 from etl_assets_tests.acceptance.airflow_api import AirflowApi
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        port: int = tried.getsockname()[1]
-        return port
 
 
 class SmtpSink(socketserver.ThreadingTCPServer):
@@ -145,10 +138,6 @@ class Trial:
         return [event.asset_key.to_user_string() for event in found]
 
 
-def _psycopg2(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg2://")
-
-
 DAGSTER_YAML = """telemetry: {enabled: false}
 nux: {enabled: false}
 storage: {postgres: {postgres_url: {env: TRIAL_STORAGE}}}
@@ -183,7 +172,7 @@ def airflow(
         "PYTHONPATH": str(ROOT),
         "TRIAL_FILES": str(folder / "files"),
         "TRIAL_VALUES": str(folder / "values"),
-        "TRIAL_STORAGE": _psycopg2(server.url(f"{name}_dagster")),
+        "TRIAL_STORAGE": server.url(f"{name}_dagster"),
         # Changed DAG files are seen soon, and no task waits for long.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3",
@@ -207,7 +196,7 @@ def airflow(
     local = LocalAirflow(
         home=folder / "airflow",
         dags=folder / "dags",
-        database_url=_psycopg2(server.url(f"{name}_airflow")),
+        database_url=server.url(f"{name}_airflow"),
         port=free_port(),
         variables=own,
         python=sys.executable,

@@ -98,7 +98,7 @@ def closed(server: LocalPostgres, database: str) -> Iterator[None]:
     """A database that takes no connections, and whose connections are broken off."""
 
     def allow(allowed: bool) -> None:
-        engine = sa.create_engine(server.url("postgres").replace("postgresql://", "postgresql+psycopg2://"), isolation_level="AUTOCOMMIT")
+        engine = sa.create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(sa.text(f"ALTER DATABASE {database} ALLOW_CONNECTIONS {str(allowed).lower()}"))
             if not allowed:

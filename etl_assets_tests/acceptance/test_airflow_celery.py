@@ -113,7 +113,7 @@ def example(broker: str, postgres_server: LocalPostgres) -> Iterator[Example]:
             local = LocalAirflow(
                 home=folder / "airflow",
                 dags=dags,
-                database_url=postgres_server.url("celery_airflow").replace("postgresql://", "postgresql+psycopg2://"),
+                database_url=postgres_server.url("celery_airflow"),
                 port=free_port(),
                 slots=2,
                 executor="CeleryExecutor",

@@ -121,7 +121,7 @@ def last_id(instance: dg.DagsterInstance) -> int:
 def trial(postgres_server: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     """An Airflow with each job in each mode."""
     postgres_server.create_database("equal_tables")
-    variables = {"TRIAL_TABLES": postgres_server.url("equal_tables").replace("postgresql://", "postgresql+psycopg2://")}
+    variables = {"TRIAL_TABLES": postgres_server.url("equal_tables")}
     projects = {SHOP: [], STATION: []}
     with airflow(postgres_server, tmp_path_factory.mktemp("equal"), DAGS, projects, name="equal", variables=variables) as found:
         yield found
@@ -134,7 +134,7 @@ def by_dagster(postgres_server: LocalPostgres, tmp_path_factory: pytest.TempPath
     urls = []
     for name in ("alone_tables", "alone_dagster"):
         postgres_server.create_database(name)
-        urls.append(postgres_server.url(name).replace("postgresql://", "postgresql+psycopg2://"))
+        urls.append(postgres_server.url(name))
     (home / "dagster.yaml").write_text(DAGSTER_YAML.replace("{env: TRIAL_STORAGE}", f"'{urls[1]}'"))
     environment = {
         "DAGSTER_HOME": str(home),
