@@ -94,7 +94,7 @@ def _export(chosen: argparse.Namespace) -> int:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from airflow_bridge.export import ExportError, location_of, manifests_of, read_project, stale
+    from airflow_bridge.export import ExportError, export_again, location_of, manifests_of, read_project, stale
 
     location = chosen.location or (location_of(chosen.output, chosen.module) if chosen.output is not None else None)
     try:
@@ -105,8 +105,7 @@ def _check(chosen: argparse.Namespace) -> int:
     levels = {remark.level for manifest in manifests for remark in manifest.remarks}
     outdated = stale(manifests, chosen.output, everything=not chosen.job) if chosen.output is not None else []
     for one in outdated:
-        more = f" --location {location}" if location not in (None, chosen.module) else ""
-        sys.stdout.write(f"{one} Next: airflow-bridge export -m {chosen.module} -o {chosen.output}{more}\n")
+        sys.stdout.write(f"{one} Next: {export_again(chosen.module, chosen.output, location)}\n")
     failed = bool(outdated) or "error" in levels or (chosen.strict and "warning" in levels)
     if not failed:
         sys.stdout.write(f"{len(manifests)} jobs can be converted{', and are exported as they are' if chosen.output else ''}.\n")

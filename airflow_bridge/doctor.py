@@ -85,8 +85,7 @@ def examine(folder: Path | None = None, module: str | None = None, attribute: st
     found += [remark for manifest in manifests for remark in manifest.remarks if remark.level == "error"]
     if folder is not None and module is not None:
         found += _stale(folder, module, attribute, location)
-    levels = ("error", "warning", "note")
-    return sorted(found, key=lambda one: (levels.index(one.level), one.code, one.subject))
+    return sorted(found, key=lambda one: one.rank)
 
 
 def airflow_setting() -> Setting | None:
@@ -267,43 +266,32 @@ def of_environment(manifests: Sequence[Manifest]) -> Iterator[Remark]:
 def _manifests(folder: Path, found: list[Remark]) -> Iterator[Manifest]:
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        found.append(
-            Remark(
-                level="error",
-                code="manifest",
-                subject=str(folder),
-                reason="there is no manifest in this folder.",
-                next_step=f"airflow-bridge export -m MODULE -o {folder}",
-            )
-        )
+        reason = f"there is no manifest in this folder. Next: airflow-bridge export -m MODULE -o {folder}"
+        found.append(_error("manifest", str(folder), reason))
     for path in paths:
         try:
             yield load(path)
         except ManifestError as error:
-            reason, _, next_step = str(error).partition(" Next: ")
-            found.append(
-                Remark(level="error", code="manifest", subject=path.name, reason=reason.removeprefix(f"{path}: "), next_step=next_step)
-            )
+            found.append(_error("manifest", path.name, str(error).removeprefix(f"{path}: ")))
 
 
 def _stale(folder: Path, module: str, attribute: str, location: str | None) -> Iterator[Remark]:
-    from airflow_bridge.export import ExportError, location_of, manifests_of, read_project, stale
+    from airflow_bridge.export import ExportError, export_again, location_of, manifests_of, read_project, stale
 
     location = location or location_of(folder, module)
     try:
         manifests = manifests_of(read_project(module, attribute=attribute, location=location))
     except ExportError as error:
-        reason, _, next_step = str(error).partition(" Next: ")
-        yield Remark(level="error", code="project", subject=module, reason=reason, next_step=next_step)
+        yield _error("project", module, str(error))
         return
     for said in stale(manifests, folder, everything=True):
-        yield Remark(
-            level="error",
-            code="stale",
-            subject=module,
-            reason=said,
-            next_step=f"airflow-bridge export -m {module} -o {folder}{f' --location {location}' if location else ''}",
-        )
+        yield _error("stale", module, f"{said} Next: {export_again(module, folder, location)}")
+
+
+def _error(code: str, subject: str, said: str) -> Remark:
+    """What an error says, as a remark: its cause, and after "Next:" the next step."""
+    reason, _, next_step = said.partition(" Next: ")
+    return Remark(level="error", code=code, subject=subject, reason=reason, next_step=next_step)
 
 
 __all__ = ["Setting", "airflow_setting", "examine", "of_dagster", "of_environment", "of_starts"]

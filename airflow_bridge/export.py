@@ -102,6 +102,11 @@ def location_of(folder: Path, module: str) -> str | None:
     return None
 
 
+def export_again(module: str, folder: Path, location: str | None) -> str:
+    """The command that brings a folder of manifests up to date."""
+    return f"airflow-bridge export -m {module} -o {folder}{f' --location {location}' if location not in (None, module) else ''}"
+
+
 def stale(manifests: Sequence[Manifest], folder: Path, *, everything: bool) -> list[str]:
     """What a folder says otherwise than the project, a sentence each.
 
@@ -129,4 +134,4 @@ def stale(manifests: Sequence[Manifest], folder: Path, *, everything: bool) -> l
     return said
 
 
-__all__ = ["ExportError", "location_of", "manifests_of", "read_project", "stale", "write", "write_pools"]
+__all__ = ["ExportError", "export_again", "location_of", "manifests_of", "read_project", "stale", "write", "write_pools"]

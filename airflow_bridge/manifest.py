@@ -192,6 +192,11 @@ class Remark:
     def __str__(self) -> str:
         return f"{self.level} {self.code}: {self.subject}: {self.reason} Next: {self.next_step}"
 
+    @property
+    def rank(self) -> tuple[int, str, str]:
+        """Errors come first."""
+        return ("error", "warning", "note").index(self.level), self.code, self.subject
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:

@@ -6,6 +6,7 @@ Not here: what they do (`dags.py`).
 import dataclasses
 import datetime
 import difflib
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,7 +110,7 @@ def options_of(where: str | Path, given: Mapping[str, Any]) -> tuple[Options, di
     names = {one.name for one in dataclasses.fields(Options)}
     own = {name: value for name, value in given.items() if name in names and (value is not None or name in _NOT_EMPTY)}
     rest = {name: value for name, value in given.items() if name not in names}
-    known = names | (set(inspect.signature(DAG).parameters) - {"dag_id"})
+    known = names | _dag_arguments()
     for name in rest:
         if name not in known:
             raise ManifestError(f"{where}: there is no option {name!r}{_close(name, known)}. Next: correct it.")
@@ -130,6 +131,12 @@ def options_of(where: str | Path, given: Mapping[str, Any]) -> tuple[Options, di
     if "alerts" in own:
         own["alerts"] = alerts_of(where, own["alerts"])
     return Options(**own), {name: _dag_argument(where, name, value) for name, value in rest.items()}
+
+
+@functools.cache
+def _dag_arguments() -> frozenset[str]:
+    """What Airflow's DAG takes beside its id."""
+    return frozenset(inspect.signature(DAG).parameters) - {"dag_id"}
 
 
 def task_options(manifest: Manifest, options: Options, where: str | Path) -> dict[str, dict[str, Any]]:

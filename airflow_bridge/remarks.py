@@ -12,7 +12,6 @@ import dagster as dg
 from airflow_bridge.manifest import Remark
 from airflow_bridge.plan import PlannedStep
 
-_LEVELS = ("error", "warning", "note")
 _ON_THIS_MACHINE = (dg.FilesystemIOManager,)
 
 
@@ -27,7 +26,7 @@ def remarks_of(definitions: dg.Definitions, job: dg.JobDefinition, planned: Sequ
         *_assets(job),
         *_hooks(job),
     ]
-    return sorted(found, key=lambda one: (_LEVELS.index(one.level), one.code, one.subject))
+    return sorted(found, key=lambda one: one.rank)
 
 
 def _values_between_steps(job: dg.JobDefinition, planned: Sequence[PlannedStep]) -> Iterator[Remark]:

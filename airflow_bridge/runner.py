@@ -54,7 +54,7 @@ _RANGE = "..."
 _ROUND = "airflow/clear_number"
 _CANCELED = {dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED}
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-_CANCELLED = "Dagster run {} was cancelled in Dagster. Next: clear the DAG run."
+_WAS_CANCELED = "Dagster run {} was cancelled in Dagster. Next: clear the DAG run."
 _INTERRUPTED = "it was stopped by a signal. Next: see in Airflow who stopped the task, and clear it to go on."
 _KIND = dg.DagsterEventType
 _VERDICTS = {_KIND.STEP_SUCCESS, _KIND.STEP_FAILURE, _KIND.STEP_SKIPPED}
@@ -152,7 +152,7 @@ def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Res
         return _refusal(run_id, wrong)
     run = _find_or_create(instance, job, origin, request, run_id)
     if _cancelled(instance, run):
-        return _refusal(run_id, _CANCELLED.format(run_id))
+        return _refusal(run_id, _WAS_CANCELED.format(run_id))
     chosen = _chosen(request)
     granted: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if isinstance(request, StepRequest):
@@ -176,7 +176,7 @@ def _execute(instance: dg.DagsterInstance, request: Request, run_id: str) -> Res
         try:
             events.extend(steps)
         except _CancelledError:
-            return _refusal(run_id, _CANCELLED.format(run_id))
+            return _refusal(run_id, _WAS_CANCELED.format(run_id))
     return _close_too(instance, request, run_id, _response(run_id, events, request))
 
 
@@ -307,7 +307,7 @@ def _finish(instance: dg.DagsterInstance, request: FinishRequest, run_id: str) -
     if run is None:
         return _refusal(run_id, "no step ran, so there is no Dagster run. Next: see the first failed task.")
     if _cancelled(instance, run):
-        return _refusal(run_id, _CANCELLED.format(run_id))
+        return _refusal(run_id, _WAS_CANCELED.format(run_id))
     bad = _bad(instance, run_id, request.steps or _steps_of(run), request.states)
     _close(instance, run, bad, request.dag_run_id)
     return Response(run_id=run_id, success=not bad, message=f"these steps did not succeed: {', '.join(bad)}." if bad else "")
