@@ -22,6 +22,7 @@ import dagster as dg
 import psutil
 
 from airflow_bridge.local_airflow import LocalAirflow, RunningAirflow
+from benchmarks.bridge_project import upstream_of, width_of
 from benchmarks.report import Row, medians, write
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets.ports import free_port
@@ -48,7 +49,7 @@ dag = dag_from_manifest("{folder}/{count}/all_assets.json", dag_id="all_assets"{
 BY_HAND = """# airflow dag
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
-COUNT, WIDTH = {count}, {count} // max(4, {count} // 50)
+COUNT, WIDTH = {count}, {width}
 with DAG("all_assets", schedule=None) as dag:
     tasks = [EmptyOperator(task_id=f"asset_{{number:04}}") for number in range(COUNT)]
     for number in range(WIDTH, COUNT):
@@ -93,7 +94,7 @@ from airflow.sdk import DAG
 def nothing():
     return None
 
-COUNT, WIDTH = {count}, {count} // max(4, {count} // 50)
+COUNT, WIDTH = {count}, {width}
 with DAG("empty_{count}", schedule=None, default_args={{"retries": 0}}) as dag:
     tasks = [PythonOperator(task_id=f"asset_{{number:04}}", python_callable=nothing) for number in range(COUNT)]
     for number in range(WIDTH, COUNT):
@@ -147,7 +148,7 @@ def parse() -> list[Row]:
             "bridge": BRIDGE.format(folder=folder, count=LARGE, more=""),
             "small": BRIDGE.format(folder=folder, count=8, more=""),
             "all outlets": BRIDGE.format(folder=folder, count=LARGE, more=', outlets="all"'),
-            "by hand": BY_HAND.format(count=LARGE),
+            "by hand": BY_HAND.format(count=LARGE, width=width_of(LARGE)),
             "definitions": DEFINITIONS.format(count=LARGE),
             "cosmos": COSMOS.format(peers=PEERS, folder=folder),
         }
@@ -194,72 +195,23 @@ def parse() -> list[Row]:
         if heavy:
             raise RuntimeError(f"parsing a DAG file imports {heavy}")
         sizes = {key: float(measured("bytes", key)["bytes"]) for key in ("bridge", "all outlets", "by hand")}
-        cpu = "s CPU"
+        cpu, imported = "s CPU", {"importing the definitions": found["definitions"]}
         return [
+            Row("T1: parse 1,000 assets", found["bridge"], {"EmptyOperators by hand": found["by hand"]}, cpu, 1.25, 1.1),
+            Row("T2: parse 1,000 assets", found["bridge"], {"Cosmos, manifest": found["cosmos"]}, cpu, 0.2, 0.18),
+            Row("T3: a worker parses its task of 1,000", found["worker"], {"Cosmos": found["worker cosmos"]}, cpu, 0.02, 0.01),
             Row(
-                name="T1: parse 1,000 assets",
-                ours=found["bridge"],
-                peers={"EmptyOperators by hand": found["by hand"]},
-                unit=cpu,
-                floor=1.25,
-                aim=1.1,
+                "T3: the same, of Airflow alone imported before",
+                found["worker cold"],
+                {"its task of 8": found["worker small"]},
+                cpu,
+                2,
+                1.3,
             ),
-            Row(
-                name="T2: parse 1,000 assets",
-                ours=found["bridge"],
-                peers={"Cosmos, manifest": found["cosmos"]},
-                unit=cpu,
-                floor=0.2,
-                aim=0.18,
-            ),
-            Row(
-                name="T3: a worker parses its task of 1,000",
-                ours=found["worker"],
-                peers={"Cosmos": found["worker cosmos"]},
-                unit=cpu,
-                floor=0.02,
-                aim=0.01,
-            ),
-            Row(
-                name="T3: the same, of Airflow alone imported before",
-                ours=found["worker cold"],
-                peers={"its task of 8": found["worker small"]},
-                unit=cpu,
-                floor=2,
-                aim=1.3,
-            ),
-            Row(
-                name="T4: parse 1,000 assets, without dagster and pandas",
-                ours=found["bridge"],
-                peers={"importing the definitions": found["definitions"]},
-                unit=cpu,
-                floor=0.08,
-                aim=0.06,
-            ),
-            Row(
-                name="T10: serialised DAG of 1,000 assets",
-                ours=sizes["bridge"],
-                peers={"EmptyOperators by hand": sizes["by hand"]},
-                unit="bytes",
-                floor=1.1,
-                aim=0.96,
-            ),
-            Row(
-                name="T10: with all assets as outlets",
-                ours=sizes["all outlets"],
-                peers={"EmptyOperators by hand": sizes["by hand"]},
-                unit="bytes",
-                floor=1.8,
-                aim=1.73,
-            ),
-            Row(
-                name="T11: export 1,000 assets",
-                ours=found["export"],
-                peers={"importing the definitions": found["import"]},
-                unit=cpu,
-                floor=1.5,
-                aim=1.3,
-            ),
+            Row("T4: parse 1,000 assets, without dagster and pandas", found["bridge"], imported, cpu, 0.08, 0.06),
+            Row("T10: serialised DAG of 1,000 assets", sizes["bridge"], {"EmptyOperators by hand": sizes["by hand"]}, "bytes", 1.1, 0.96),
+            Row("T10: with all assets as outlets", sizes["all outlets"], {"EmptyOperators by hand": sizes["by hand"]}, "bytes", 1.8, 1.73),
+            Row("T11: export 1,000 assets", found["export"], {"importing the definitions": found["import"]}, cpu, 1.5, 1.3),
         ]
 
 
@@ -299,16 +251,13 @@ def dbt_project(folder: Path, count: int) -> None:
     dbt = folder / "dbt"
     dbt.write_text("#!/bin/sh\n")
     dbt.chmod(0o755)
-    width = count // max(4, count // 50)
     nodes = {}
     for number in range(count):
-        first = number - width
-        upstream = [] if number < width else sorted({f"asset_{first:04}", f"asset_{max(0, first - 1):04}"})
         model, key = f"asset_{number:04}", f"model.benchmark.asset_{number:04}"
         nodes[key] = {
             "resource_type": "model", "package_name": "benchmark", "name": model, "alias": model, "unique_id": key,
             "original_file_path": f"models/{model}.sql", "path": f"{model}.sql", "fqn": ["benchmark", model], "tags": [],
-            "depends_on": {"nodes": [f"model.benchmark.{one}" for one in upstream]},
+            "depends_on": {"nodes": [f"model.benchmark.{one}" for one in upstream_of(number, count)]},
             "config": {"materialized": "table", "tags": [], "meta": {}},
         }  # fmt: skip
     (folder / "manifest.json").write_text(
@@ -408,7 +357,7 @@ def prepared(counts: Sequence[int]) -> Iterator[tuple[Path, LocalPostgres, dict[
         files = {}
         for count in counts:
             export(folder / str(count), count)
-            files[f"empty_{count}"] = EMPTY.format(count=count)
+            files[f"empty_{count}"] = EMPTY.format(count=count, width=width_of(count))
             files |= {f"{mode}_{count}": CONVERTED.format(folder=folder, count=count, mode=mode) for mode in ("steps", "watch")}
         yield folder, postgres, files
 
@@ -424,16 +373,9 @@ def run() -> list[Row]:
         found |= medians({f"{kind}_200": lambda kind=kind: wall(api, f"{kind}_200") for kind in ("empty", "watch")}, min(3, REPEATS))
     empty = {"empty PythonOperators": found["empty_60"]}
     return [
-        Row(name="T7: 60 assets, steps", ours=found["steps_60"], peers=empty, unit="s", floor=1.5, aim=1.2),
-        Row(name="T8: 60 assets, watch", ours=found["watch_60"], peers=empty, unit="s", floor=0.9, aim=0.8),
-        Row(
-            name="T8: 200 assets, watch",
-            ours=found["watch_200"],
-            peers={"empty PythonOperators": found["empty_200"]},
-            unit="s",
-            floor=0.75,
-            aim=0.65,
-        ),
+        Row("T7: 60 assets, steps", found["steps_60"], empty, "s", 1.5, 1.2),
+        Row("T8: 60 assets, watch", found["watch_60"], empty, "s", 0.9, 0.8),
+        Row("T8: 200 assets, watch", found["watch_200"], {"empty PythonOperators": found["empty_200"]}, "s", 0.75, 0.65),
     ]
 
 
@@ -459,38 +401,10 @@ def cpu() -> list[Row]:
             launched = launching(api, running, folder, port)
     task, alone = "s CPU per task", warm["steps"] - warm["empty"]
     return [
-        Row(
-            name="T5: steps, warm",
-            ours=warm["steps"],
-            peers={"steps, cold": cold, "an empty task": warm["empty"]},
-            unit=task,
-            floor=0.1,
-            aim=0.05,
-        ),
-        Row(
-            name="T5: the step alone, without Airflow's part",
-            ours=alone,
-            peers={"steps, cold": cold - warm["empty"]},
-            unit=task,
-            floor=0.1,
-            aim=0.05,
-        ),
-        Row(
-            name="T6: the step alone, without Airflow's part",
-            ours=alone,
-            peers={"a launch per asset by GraphQL": launched},
-            unit=task,
-            floor=0.05,
-            aim=0.03,
-        ),
-        Row(
-            name="T9: 60 assets, watch: all worker processes",
-            ours=warm["watch"],
-            peers={"60 empty tasks": warm["empty"] * RUNNING},
-            unit="s CPU",
-            floor=0.5,
-            aim=0.35,
-        ),
+        Row("T5: steps, warm", warm["steps"], {"steps, cold": cold, "an empty task": warm["empty"]}, task, 0.1, 0.05),
+        Row("T5: the step alone, without Airflow's part", alone, {"steps, cold": cold - warm["empty"]}, task, 0.1, 0.05),
+        Row("T6: the step alone, without Airflow's part", alone, {"a launch per asset by GraphQL": launched}, task, 0.05, 0.03),
+        Row("T9: 60 assets, watch: all worker processes", warm["watch"], {"60 empty tasks": warm["empty"] * RUNNING}, "s CPU", 0.5, 0.35),
     ]
 
 

@@ -8,19 +8,17 @@ import os
 import dagster as dg
 
 COUNT = int(os.environ.get("BENCHMARK_ASSETS", "60"))
-# Four layers of up to 50; a large project has more layers, not wider ones.
-LAYERS = max(4, COUNT // 50)
 
 
-def layer_of(number: int) -> int:
-    """In which layer an asset stands."""
-    return number * LAYERS // COUNT
+def width_of(count: int) -> int:
+    """Assets of a layer: four layers of up to 50; a large project has more layers, not wider ones."""
+    return count // max(4, count // 50)
 
 
-def upstream_of(number: int) -> list[str]:
-    """Names of the two assets that an asset waits for; the first layer waits for none."""
-    width = COUNT // LAYERS
-    if layer_of(number) == 0:
+def upstream_of(number: int, count: int) -> list[str]:
+    """Names of the two assets that an asset of so many waits for; the first layer waits for none."""
+    width = width_of(count)
+    if number < width:
         return []
     first = number - width
     return sorted({f"asset_{first:04}", f"asset_{max(0, first - 1):04}"})
@@ -30,7 +28,7 @@ def make(number: int) -> dg.AssetsDefinition:
     """One asset."""
 
     @dg.asset(
-        name=f"asset_{number:04}", deps=upstream_of(number), group_name=f"group_{number % 20:02}", owners=["team:data"],
+        name=f"asset_{number:04}", deps=upstream_of(number, COUNT), group_name=f"group_{number % 20:02}", owners=["team:data"],
     )  # fmt: skip
     def nothing() -> None:
         return None

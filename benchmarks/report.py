@@ -16,7 +16,7 @@ from pathlib import Path
 REPORTS = Path(__file__).parents[1] / "docs" / "reports"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """One ratio.
 
