@@ -124,7 +124,8 @@ def stale(manifests: Sequence[Manifest], folder: Path, *, everything: bool) -> l
         try:
             exported = load(path)
         except ManifestError as error:
-            said.append(str(error))
+            # Who asks names the next step for all of them.
+            said.append(str(error).partition(" Next: ")[0])
             continue
         if dump(exported) != dump(manifest):
             said.append(f"{path} is stale: job {manifest.job} has changed since.")
