@@ -9,7 +9,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
 LOCKS = .requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui airflow test acceptance faults benchmarks check install install-development lock clean
+.PHONY: help demo ui airflow test acceptance faults bench check install install-development lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -38,8 +38,9 @@ acceptance: install-development $(VENV)/httpbin/.installed $(VENV)/airflow2/.ins
 faults: install-development ## Load under 540 faults (about ten minutes) and write docs/reports/faults.json
 	$(VENV)/bin/python -m etl_assets_tests.faults --report docs/reports/faults.json
 
-benchmarks: install-development $(VENV)/peers/.installed ## Measure against what people would use instead (about half an hour) and write docs/reports/benchmarks.md
-	$(VENV)/bin/python -m benchmarks.bridge
+bench: install-development $(VENV)/peers/.installed ## Measure against what people would use instead (about an hour) and write docs/reports/benchmarks.md
+	$(VENV)/bin/python -m compileall -q benchmarks
+	$(VENV)/bin/python -m benchmarks
 
 check: install-development ## Run linters and types only
 	$(VENV)/bin/ruff check .
@@ -68,8 +69,10 @@ $(VENV)/.installed-development: $(VENV)/.installed $(LOCKS)/development.txt
 	@$(PIP) install --quiet --no-deps --require-hashes --use-pep517 --compile -r $(LOCKS)/development.txt
 	@touch $@
 
-$(VENV)/peers/.installed: $(VENV)/.installed-development $(LOCKS)/benchmarks.txt
-	@$(PIP) install --quiet --no-deps --require-hashes --compile --upgrade --target $(VENV)/peers -r $(LOCKS)/benchmarks.txt
+$(VENV)/peers/.installed: $(VENV)/.installed-development $(LOCKS)/benchmarks.txt $(LOCKS)/cosmos.txt
+	@test -x $(VENV)/peers/bin/python || $(PYTHON) -m venv $(VENV)/peers
+	@$(VENV)/peers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --compile \
+		-r $(LOCKS)/benchmarks.txt -r $(LOCKS)/cosmos.txt
 	@touch $@
 
 $(VENV)/httpbin/.installed: $(VENV)/.installed-development $(LOCKS)/httpbin.txt
@@ -99,7 +102,9 @@ lock: ## Resolve pyproject.toml anew into .requirements (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		--group pyproject.toml:airflow2 -o $(LOCKS)/airflow2.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
-		--no-deps --group pyproject.toml:benchmarks -o $(LOCKS)/benchmarks.txt
+		--group pyproject.toml:benchmarks -o $(LOCKS)/benchmarks.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--no-deps --group pyproject.toml:cosmos -o $(LOCKS)/cosmos.txt
 
 clean: ## Stop the embedded server and remove everything that was made, data included
 	@test ! -x $(VENV)/bin/etl-assets || $(VENV)/bin/etl-assets postgres remove --yes

@@ -30,7 +30,7 @@ from etl_assets_tests.acceptance.airflow_api import AirflowApi
 from etl_assets_tests.httpbin_server import get, start_server, stop_server
 
 ROOT = Path(__file__).parents[1]
-PEERS = Path(sys.prefix) / "peers"
+PEERS = next((Path(sys.prefix) / "peers" / "lib").glob("python3*/site-packages"), Path(sys.prefix))
 MODULE = "benchmarks.bridge_project"
 REPEATS = int(os.environ.get("BENCHMARK_REPEATS", "5"))
 LARGE, SMALL, RUNNING = 1000, 60, 60

@@ -13,40 +13,64 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.harness import Measure
+
 REPORTS = Path(__file__).parents[1] / "docs" / "reports"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One ratio.
+    """One ratio, or one value where there is nobody to compare with.
 
     Attributes:
         name: What was done.
         ours: Median of ours, in `unit`.
-        peers: Medians of the others by name, in `unit`; the first one is what the ratio is to.
+        peers: Medians of the others by name, in `unit`; the first one is what the ratio is to. Empty: the ratio is the value itself.
         unit: Such as "s CPU".
-        floor: The ratio must not be on the wrong side of it.
-        aim: Where it should be.
+        floor: The ratio must not be on the wrong side of it; None where none was set.
+        aim: Where it should be; None where none was set.
         higher: The ratio is how many times better ours is; else how much of the peer ours takes, and lower is better.
+        cpu: CPU seconds of client and server, ours and the others' by name.
     """
 
     name: str
     ours: float
     peers: Mapping[str, float]
     unit: str
-    floor: float
-    aim: float
+    floor: float | None
+    aim: float | None
     higher: bool = False
+    cpu: Mapping[str, float] = field(default_factory=dict)
     ratio: float = field(init=False)
     holds: bool = field(init=False)
     reached: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        peer = next(iter(self.peers.values()))
-        ratio = peer / self.ours if self.higher else self.ours / peer
+        peer = next(iter(self.peers.values()), None)
+        ratio = self.ours if peer is None else peer / self.ours if self.higher else self.ours / peer
+
+        def beyond(limit: float | None) -> bool:
+            return limit is None or (ratio >= limit if self.higher else ratio <= limit)
+
         object.__setattr__(self, "ratio", round(ratio, 4))
-        object.__setattr__(self, "holds", ratio >= self.floor if self.higher else ratio <= self.floor)
-        object.__setattr__(self, "reached", ratio >= self.aim if self.higher else ratio <= self.aim)
+        object.__setattr__(self, "holds", beyond(self.floor))
+        object.__setattr__(self, "reached", beyond(self.aim))
+
+
+def times(name: str, found: Mapping[str, Measure], ours: str, peers: Sequence[str], *, floor: float | None, aim: float | None) -> Row:
+    """How many times as fast ours is as the first of the peers, by the clock.
+
+    Args:
+        name: What was done.
+        found: Medians by method.
+        ours: Method of ours.
+        peers: Methods of the others.
+        floor: See `Row`.
+        aim: See `Row`.
+    """
+    others = {peer: found[peer].seconds for peer in peers}
+    cpu = {method: round(found[method].cpu, 3) for method in [ours, *peers]}
+    return Row(name, found[ours].seconds, others, "s", floor, aim, higher=True, cpu=cpu)
 
 
 def medians(measures: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
