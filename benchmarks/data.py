@@ -56,9 +56,7 @@ def orders_arrow(rows: int, *, first: int = 0) -> pa.Table:
     words = np.array(_WORDS, dtype=object)
     comments = pa.array([" ".join(random.choice(words, count)) for count in random.integers(2, 12, 20_000)])
     codes = pa.array([f"P{number:06d}" for number in range(5000)])
-    payloads = [
-        f'{{"k": {number}, "tags": ["a,b", "q\\"uote"], "ok": {"true" if number % 2 else "false"}}}' for number in range(2000)
-    ]
+    payloads = [f'{{"k": {number}, "tags": ["a,b", "q\\"uote"], "ok": {"true" if number % 2 else "false"}}}' for number in range(2000)]
     instants = random.integers(1_400_000_000_000_000, 1_750_000_000_000_000, rows)
     cents = pa.array(random.integers(-5_000_000, 500_000_000, rows), mask=some_null(0.05)).cast(pa.decimal128(19, 0))
     table = {

@@ -36,7 +36,13 @@ def prepare(place: Place) -> None:
     with contextlib.closing(sqlite3.connect(place.folder / "orders.sqlite")) as connection:
         flat.to_sql("given", connection, index=False)
     few.to_json(
-        place.folder / "orders.jsonl", orient="records", lines=True, date_format="iso", date_unit="us", force_ascii=False, default_handler=str
+        place.folder / "orders.jsonl",
+        orient="records",
+        lines=True,
+        date_format="iso",
+        date_unit="us",
+        force_ascii=False,
+        default_handler=str,
     )
     flat.head(OF_WORKBOOK).to_excel(place.folder / "orders.xlsx", index=False)
     import pyarrow.csv

@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl_assets.frames import TEXT, arrow_to_series
+from etl_assets.frames import TEXT, arrow_to_series, exact_decimals
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -211,7 +211,8 @@ def exact_decimal(precision: int, scale: int) -> Target:
         elif isinstance(value, bool | np.bool_) or not isinstance(value, int | decimal.Decimal | np.integer):
             raise ValueError("no exact number")
         try:
-            return decimal.Decimal(value if isinstance(value, str | decimal.Decimal) else int(value)).quantize(unit, context=context)
+            fitting = decimal.Decimal(value if isinstance(value, str | decimal.Decimal) else int(value)).quantize(unit, context=context)
+            return value if isinstance(value, decimal.Decimal) else fitting
         except decimal.DecimalException:
             raise ValueError(f"does not fit {precision} digits with {scale} decimals") from None
 
@@ -320,17 +321,14 @@ def _times_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] | 
 
 def _objects_whole(values: "pd.Series[Any]", type_: pa.DataType) -> "pd.Series[Any] | None":
     """Objects that are all of one kind, such as dates or decimals."""
-    present = values.dropna()
-    # A datetime is a date too, and Arrow would cut its hours off without a word.
+    # A datetime is a date too, and is none here.
     kind = datetime.date if pa.types.is_date32(type_) else decimal.Decimal
-    if not all(type(value) is kind for value in present):
-        return None
-    if kind is datetime.date:
-        return values.where(values.notna(), None)
-    try:
-        return arrow_to_series(pa.chunked_array([pa.array(values, from_pandas=True).cast(type_)]))
-    except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        return None
+    if not {kind, type(None)}.issuperset(map(type, values.to_numpy())):
+        present = values.notna()
+        if not {kind}.issuperset(map(type, values[present].to_numpy())):
+            return None
+        values = values.where(present, None)
+    return values if kind is datetime.date or exact_decimals(values, type_) is not None else None
 
 
 # Microseconds since 1970: nearer to the ends of years 1 to 9999 a zone may lead out of them, so each cell is looked at.

@@ -68,6 +68,21 @@ def decimals(texts: pa.ChunkedArray) -> "pd.Series[Any]":
     return pd.Series([None if text is None else Decimal(text) for text in texts.to_pylist()], dtype=object)
 
 
+def exact_decimals(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array | None:
+    """A column of decimals and integers as Arrow has it; None where a look at each value is needed: other objects, or one not held."""
+    objects = values.to_numpy()
+    if not {int, Decimal, type(None)}.issuperset(map(type, objects)):
+        return None
+    try:
+        array = pa.array(objects, type=type_)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        return None
+    # Arrow refuses digits that would be lost, but for some numbers far below the last digit, of which it makes zero.
+    zeros = pc.fill_null(pc.equal(array, pa.scalar(Decimal(0), type_)), False)
+    vanished = any(objects[place] for place in np.flatnonzero(zeros.to_numpy(zero_copy_only=False)))
+    return None if vanished else array
+
+
 def arrow_to_frame(table: pa.Table) -> pd.DataFrame:
     """A table as pandas holds it exactly; categories become their values, lists and structs JSON text, a column of NULLs text."""
     columns = {name: arrow_to_series(_plain(column)) for name, column in zip(table.column_names, table.columns, strict=True)}
@@ -120,4 +135,4 @@ def json_value(value: Any) -> Any:
     return str(value)
 
 
-__all__ = ["TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "in_tables", "json_value", "pandas_dtype"]
+__all__ = ["TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "exact_decimals", "in_tables", "json_value", "pandas_dtype"]

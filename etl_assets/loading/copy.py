@@ -25,6 +25,7 @@ import pyarrow.csv
 from psycopg2 import sql
 
 from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
+from etl_assets.frames import exact_decimals
 from etl_assets.loading.exact import exact
 from etl_assets.loading.table import ColumnSpec
 from etl_assets.loading.texts import as_json, longest, refuse_long, text_writer
@@ -207,6 +208,10 @@ def _plain_values(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
+    if values.dtype == object and pa.types.is_decimal(type_):
+        array = exact_decimals(values, type_)
+        if array is not None:
+            return array
     values = exact(values, type_)
     array = pa.array(values, from_pandas=True) if values.dtype != object else pa.array(values, type=type_, from_pandas=True)
     if isinstance(array, pa.ChunkedArray):

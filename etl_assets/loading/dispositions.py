@@ -180,7 +180,7 @@ def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, columns: Sequence
     _refuse_unusable_keys(cursor, staging, key, where, may_repeat=strategy is MergeStrategy.DELETE_INSERT and key != spec.primary_key)
     if strategy is MergeStrategy.UPDATE and not alone:
         _refuse_shared_keys(cursor, request, staging, key)
-    cursor.execute(sql.SQL("ANALYZE {}").format(staging))
+    session.sample(cursor, staging, columns=key)
     removed = 0
     for statement in merging.removing(request.target, staging, key, options):
         cursor.execute(statement)

@@ -29,7 +29,7 @@ def exact(values: "pd.Series[Any]", type_: pa.DataType) -> "pd.Series[Any]":
     dtype: Any = values.dtype
     kind = getattr(dtype, "kind", "O")
     if pd.api.types.is_object_dtype(dtype):
-        _refuse_objects(values.array, type_)
+        _refuse_objects(values.to_numpy(), type_)
     if pa.types.is_decimal(type_) and kind in "fO":
         decimals = values.map(_in_its_digits, na_action="ignore").astype(object)
         _refuse_small(decimals.array, type_.scale)
@@ -88,7 +88,7 @@ def _refuse_digits(numbers: Any) -> None:
 def _refuse_objects(values: Sequence[Any], type_: pa.DataType) -> None:
     for is_type, usual, refuse in _RULES:
         if is_type(type_):
-            unusual = {type(value) for value in values} - {*usual, type(None)}
+            unusual = set(map(type, values)) - {*usual, type(None)}
             for value in values if unusual else ():
                 if type(value) in unusual and not _is_missing(value):
                     refuse(value)

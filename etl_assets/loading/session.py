@@ -3,7 +3,7 @@
 Not here: what is loaded (`writer.py`, `dispositions.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -99,6 +99,21 @@ def _made_here(cursor: Any, oid: int) -> bool:
     return bool(cursor.fetchone()[0])
 
 
+def sample(cursor: Any, table: sql.Composable, columns: Sequence[str] = ()) -> None:
+    """Give the planner statistics of a table whose rows have just changed, from 3,000 rows.
+
+    PostgreSQL's own 30,000 cost a third of the load, and autovacuum takes them anyway when the load has committed.
+
+    Args:
+        cursor: Inside the load's transaction.
+        table: Quoted name.
+        columns: Those that matter; empty for all.
+    """
+    named = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, columns))) if columns else sql.SQL("")
+    cursor.execute("SELECT set_config('default_statistics_target', '10', true)")
+    cursor.execute(sql.SQL("ANALYZE {}{}").format(table, named))
+
+
 def what_would_be_lost(cursor: Any, table: TableRef) -> list[str]:
     """Why the table cannot be dropped and made anew; empty when it can."""
     cursor.execute(statements.WHAT_WOULD_BE_LOST, {"table": quoted(cursor, table)})
@@ -127,4 +142,4 @@ def ensure_schema(cursor: Any, schema: str, where: str) -> None:
             raise DatabaseRefusedError(where, cause, explained.next_step) from error
 
 
-__all__ = ["composed", "cursor", "ensure_schema", "has_schema", "lock", "quoted", "state", "transaction", "what_would_be_lost"]
+__all__ = ["composed", "cursor", "ensure_schema", "has_schema", "lock", "quoted", "sample", "state", "transaction", "what_would_be_lost"]

@@ -17,7 +17,7 @@ import pyarrow as pa
 from sqlalchemy.engine import Engine
 
 from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
-from etl_assets.loading import dispositions, ledger, session
+from etl_assets.loading import ddl, dispositions, ledger, session
 from etl_assets.loading.options import WriteDisposition
 from etl_assets.loading.rows import NotStoredError, Rows
 from etl_assets.loading.table import ColumnSpec, LoadRequest, LoadResult, TableSpec
@@ -163,7 +163,7 @@ def _attempt(engine: Engine, request: LoadRequest, rows: Rows, patience: Patienc
         ledger.mark_replayed(cursor, final)
         ledger.quarantine(connection, final, final.rejected)
         if applied.changed >= ANALYZE_FROM_ROWS:
-            cursor.execute(session.composed("ANALYZE {}", request.target))
+            session.sample(cursor, ddl.name_of(request.target))
         state = session.state(cursor, request.target)
         seconds = time.perf_counter() - started
         committed_at = ledger.record(connection, final, status="succeeded", applied=applied, seconds=seconds)
