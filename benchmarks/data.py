@@ -104,7 +104,7 @@ def flights() -> pd.DataFrame:
     assert found.origin is not None
     frame = pd.read_csv(Path(found.origin).parent / "data" / "flights.csv.zip")
     frame["time_hour"] = pd.to_datetime(frame["time_hour"], utc=True).dt.as_unit("us")
-    return frame.astype({name: "Int64" for name in frame.columns[frame.dtypes == "float64"]})
+    return frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "float64"], "Int64"))
 
 
 def flights_table(name: str, frame: pd.DataFrame) -> str:

@@ -34,7 +34,7 @@ def prepare(place: Place) -> None:
 
 def frame_of(place: Place, name: str) -> pd.DataFrame:
     """One of the frames."""
-    return pd.read_pickle(place.folder / f"{name}.pickle")  # noqa: S301 - written by `prepare`
+    return pd.read_pickle(place.folder / f"{name}.pickle")
 
 
 def _table_of(name: str, frame: pd.DataFrame, json: str) -> str:

@@ -75,7 +75,7 @@ def opened() -> Iterator[Place]:
     from etl_assets.local_postgres import LocalPostgres
     from etl_assets.postgres.cluster import find_binaries
 
-    with tempfile.TemporaryDirectory(prefix="etl_benchmarks_", dir="/var/tmp") as name:  # noqa: S108 - a folder of our own in it
+    with tempfile.TemporaryDirectory(prefix="etl_benchmarks_", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
         server = LocalPostgres(folder / "server")

@@ -10,9 +10,9 @@ import csv
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
@@ -59,13 +59,15 @@ class CsvBatch:
         header: Column names.
         rows: Fields of each readable record.
         lines: Number of the line where each starts, counted from 1.
-        unreadable: What could not be read among them.
+        unreadable: What could not be read among them, line by line.
+        count: How many records there were, those that could not be read included.
     """
 
     header: tuple[str, ...]
     rows: list[list[str]] = field(repr=False)
     lines: list[int] = field(repr=False)
     unreadable: list[UnreadableRow] = field(repr=False)
+    count: int
 
     def frame(self, format_: CsvFormat, name: str) -> pd.DataFrame:
         """The readable records as text, with `source_position`."""
@@ -87,9 +89,9 @@ def default_delimiter(name: str) -> Literal[",", "\t"]:
 class _Lines:
     """Lines that remember which of them the current record was made of."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    def __init__(self, lines: Iterable[str], number: int = 0) -> None:
         self._lines = iter(lines)
-        self.number = 0
+        self.number = number
         self.taken: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
@@ -119,24 +121,73 @@ def read_csv_text(lines: Iterable[str], format_: CsvFormat, *, name: str, rows: 
     Raises:
         SourceFormatError: No header, or an empty, repeated or reserved name in it.
     """
-    csv.field_size_limit(sys.maxsize)  # for the process; caps on bytes stand where files are opened
-    source = _Lines(lines)
-    reader = format_.reader(source)
-    header = _header(reader, name)
-    records = _records(reader, source, len(header), name)
+    records = CsvRecords(lines, format_, name=name)
     while True:
-        batch = CsvBatch(header=header, rows=[], lines=[], unreadable=[])
+        batch = records.take(rows)
+        yield batch
+        if rows is None or batch.count < rows:
+            return
+
+
+class CsvRecords:
+    """Records one by one, of lines that may be given in turns, each of which starts with a record.
+
+    Args:
+        lines: The first lines, with their line ends; only the header's are taken.
+        format_: How fields are written.
+        name: Of the source, for positions and errors.
+
+    Raises:
+        SourceFormatError: No header, or an empty, repeated or reserved name in it.
+    """
+
+    def __init__(self, lines: Iterable[str], format_: CsvFormat, *, name: str) -> None:
+        csv.field_size_limit(sys.maxsize)  # for the process; caps on bytes stand where files are opened
+        self._format, self._name = format_, name
+        self._source = _Lines(lines)
+        reader = format_.reader(self._source)
+        self.header = _header(reader, name)
+        self._records = _records(reader, self._source, len(self.header), name)
+
+    @property
+    def number(self) -> int:
+        """Lines taken so far."""
+        return self._source.number
+
+    def take(self, rows: int | None) -> CsvBatch:
+        """The next records, at most `rows`; those that cannot be read count too."""
+        return self._batch(itertools.islice(self._records, rows))
+
+    def read(self, lines: Iterable[str], before: int, is_enough: Callable[[], bool]) -> CsvBatch:
+        """The records of other lines.
+
+        Args:
+            lines: They start with a record.
+            before: Lines before these.
+            is_enough: Asked before each record.
+        """
+        self._source = source = _Lines(lines, before)
+        records = _records(self._format.reader(source), source, len(self.header), self._name)
+
+        def until() -> Iterator[_Record]:
+            while not is_enough() and (record := next(records, None)) is not None:
+                yield record
+
+        return self._batch(until())
+
+    def _batch(self, records: Iterable["_Record"]) -> CsvBatch:
+        rows: list[list[str]] = []
+        lines: list[int] = []
+        unreadable: list[UnreadableRow] = []
         count = 0
-        for line, row, broken in itertools.islice(records, rows):
+        for line, row, broken in records:
             count += 1
             if row is None:
-                batch.unreadable.extend(broken)
+                unreadable.extend(broken)
             else:
-                batch.rows.append(row)
-                batch.lines.append(line)
-        yield batch
-        if rows is None or count < rows:
-            return
+                rows.append(row)
+                lines.append(line)
+        return CsvBatch(header=self.header, rows=rows, lines=lines, unreadable=unreadable, count=count)
 
 
 def _header(reader: Any, name: str) -> tuple[str, ...]:
@@ -157,7 +208,10 @@ def _header(reader: Any, name: str) -> tuple[str, ...]:
     return tuple(header)
 
 
-def _records(reader: Any, source: _Lines, width: int, name: str) -> Iterator[tuple[int, list[str] | None, list[UnreadableRow]]]:
+_Record: TypeAlias = tuple[int, list[str] | None, list[UnreadableRow]]
+
+
+def _records(reader: Any, source: _Lines, width: int, name: str) -> Iterator[_Record]:
     """First line of each record, its fields, or what is unreadable instead."""
     nothing: list[UnreadableRow] = []
     while True:
@@ -205,4 +259,4 @@ def one_header(headers: Sequence[tuple[str, tuple[str, ...]]]) -> None:
             )
 
 
-__all__ = ["CsvBatch", "CsvFormat", "default_delimiter", "one_header", "read_csv_text"]
+__all__ = ["CsvBatch", "CsvFormat", "CsvRecords", "default_delimiter", "one_header", "read_csv_text"]

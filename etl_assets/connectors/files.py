@@ -19,7 +19,8 @@ import pyarrow.parquet
 from pydantic import Field
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow, committed_watermarks, record_read, record_unreadable, record_watermark
-from etl_assets.connectors.csv_text import CsvFormat, default_delimiter, one_header, read_csv_text
+from etl_assets.connectors.csv_blocks import read_csv_blocks
+from etl_assets.connectors.csv_text import CsvFormat, default_delimiter, one_header
 from etl_assets.connectors.encoding import open_text
 from etl_assets.connectors.records import (
     concatenated,
@@ -200,12 +201,12 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
             format_ = formats[default_delimiter(file.name)]
             with open_text(opened, encoding, where=file.where) as (text, known):
-                for batch in read_csv_text(text, format_, name=file.name, rows=rows):
+                for part in read_csv_blocks(text, format_, name=file.name, rows=rows):
                     if not headers or headers[-1][0] != file.name:
-                        headers.append((file.name, batch.header))
+                        headers.append((file.name, part.header))
                         one_header([headers[0], headers[-1]])
                     notes = f"{known}, delimiter {format_.delimiter!r}, quote {format_.quote!r}"
-                    yield batch.frame(format_, file.name)[[*headers[0][1], SOURCE_POSITION]], batch.unreadable, notes
+                    yield part.frame[[*headers[0][1], SOURCE_POSITION]], part.unreadable, notes
 
         return self._each(path, only, read)
 

@@ -8,7 +8,7 @@ Not here: the conversion, and how its errors read (`copy.py`).
 
 import datetime
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -85,7 +85,7 @@ def _refuse_digits(numbers: Any) -> None:
 # -- columns of Python objects --------------------------------------------------------------------------------------------
 
 
-def _refuse_objects(values: Sequence[Any], type_: pa.DataType) -> None:
+def _refuse_objects(values: Iterable[Any], type_: pa.DataType) -> None:
     for is_type, usual, refuse in _RULES:
         if is_type(type_):
             unusual = set(map(type, values)) - {*usual, type(None)}

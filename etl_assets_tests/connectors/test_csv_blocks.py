@@ -1,0 +1,114 @@
+"""CSV by blocks: whatever a file holds, and wherever a block ends in it, the rows are those of the reader that goes record by record."""
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from etl_assets.connectors import csv_blocks
+from etl_assets.connectors.csv_blocks import CsvPart, read_csv_blocks
+from etl_assets.connectors.csv_text import CsvFormat, read_csv_text
+from etl_assets.connectors.files import FilesResource
+from etl_assets.errors import SourceFormatError
+
+_PIECES = ['"', '""', ",", "\n", "\r\n", "\r", "a", "é", "🚀", "NULL", " ", "\0", '"a,b"', '"x\ny"', '"p""q"', ",1\n", '"",""\n']
+TEXTS = st.lists(st.sampled_from(_PIECES), max_size=24).map("".join)
+
+
+def parts_of(content: str, *, format_: CsvFormat, block: int, rows: int = 50_000, encoding: str = "utf-8") -> list[CsvPart]:
+    """What the blocks of a file hold."""
+    text = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode(encoding))), encoding=encoding, newline="")  # type: ignore[arg-type]
+    return list(read_csv_blocks(text, format_, name="a.csv", rows=rows, block=block))
+
+
+def told(parts: list[CsvPart]) -> tuple[list[dict[str, str | None]], list[tuple[str, str, str]]]:
+    """Rows and unreadable lines of all parts."""
+    rows = pa.concat_tables([part.table for part in parts]).to_pylist()
+    return rows, [(row.position, row.raw, row.rule) for part in parts for row in part.unreadable]
+
+
+def one_by_one(content: str, format_: CsvFormat) -> tuple[list[dict[str, str | None]], list[tuple[str, str, str]]]:
+    """The same by the reader that goes record by record."""
+    (batch,) = read_csv_text(io.StringIO(content, newline=""), format_, name="a.csv")
+    rows = [
+        {name: None if cell in format_.null_markers else cell for name, cell in zip(batch.header, row, strict=True)}
+        | {"source_position": f"a.csv line {line}"}
+        for row, line in zip(batch.rows, batch.lines, strict=True)
+    ]
+    return rows, [(row.position, row.raw, row.rule) for row in batch.unreadable]
+
+
+@given(
+    TEXTS, st.sampled_from(["h", "h,i", '"h\n1",i', "h,i,j"]), st.integers(1, 40), st.sampled_from(['"', "'", None]),
+    st.sampled_from([("",), ("", "NULL"), ("a",)]), st.integers(1, 5),
+)  # fmt: skip
+@example('x\n"', "h,i", 3, '"', ("",), 2)
+@example('1,2\r\n3,"4\r\n5"\r\n', "h,i", 4, '"', ("",), 2)
+@example("1,2\r", "h,i", 4, '"', ("",), 2)
+@example('1,"2\n\n\n', "h,i", 2, '"', ("",), 2)
+@settings(max_examples=1500, deadline=None)
+def test_blocks_give_what_records_give(
+    body: str, header: str, block: int, quote: str | None, null_markers: tuple[str, ...], rows: int
+) -> None:
+    """Rows, positions, NULLs and unreadable lines are the same, for any text and any length of a block."""
+    format_ = CsvFormat(quote=quote, null_markers=null_markers)
+    content = f"{header}\n{body}"
+    try:
+        expected = one_by_one(content, format_)
+    except SourceFormatError as refused:
+        with pytest.raises(SourceFormatError) as raised:
+            parts_of(content, format_=format_, block=block)
+        assert str(raised.value) == str(refused)
+        return
+    found = parts_of(content, format_=format_, block=block, rows=rows)
+    assert told(found) == expected
+    assert all(part.table.num_rows <= rows for part in found)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_an_encoding_is_the_same_by_blocks(encoding: str) -> None:
+    """Files of another encoding, and those with a mark, are read by blocks too."""
+    content = 'a,b\nné,"1\n2"\n' * 20
+    format_ = CsvFormat()
+    expected = one_by_one(content, format_)
+    assert told(parts_of(content, format_=format_, block=16, encoding=encoding)) == expected
+
+
+def test_a_clean_file_is_not_read_record_by_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quoted line breaks, doubled quotes, blank lines and CRLF are no reason for the slow way."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read one by one")
+
+    monkeypatch.setattr(csv_blocks.CsvRecords, "read", refuse)
+    content = 'a,b\r\n1,"x\r\ny"\r\n\r\n2,"say ""no"""\r\n3,\r\n'
+    (part,) = parts_of(content, format_=CsvFormat(), block=1000)
+    assert part.table.to_pydict() == {
+        "a": ["1", "2", "3"], "b": ["x\r\ny", 'say "no"', None], "source_position": ["a.csv line 2", "a.csv line 5", "a.csv line 6"],
+    }  # fmt: skip
+
+
+def test_after_a_bad_record_blocks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad record costs its block, not the rest of the file."""
+    read = csv_blocks.CsvRecords.read
+    calls = []
+
+    def counted(self: csv_blocks.CsvRecords, *arguments: object) -> object:
+        calls.append(1)
+        return read(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(csv_blocks.CsvRecords, "read", counted)
+    content = "a,b\n" + "1,2\n" * 500 + '3,"4"5\n6\n' + "7,8\n" * 500
+    rows, unreadable = told(parts_of(content, format_=CsvFormat(), block=200))
+    assert (len(rows), len(unreadable)) == (1000, 2)
+    assert len(calls) <= 2
+
+
+def test_a_byte_of_another_encoding_is_an_error(tmp_path: Path) -> None:
+    """It is found wherever it stands, and said as ever."""
+    (tmp_path / "a.csv").write_bytes(b"a,b\n" + b"1,2\n" * 1000 + b"caf\xe9,2\n" + b"1,2\n" * 1000)
+    with pytest.raises(SourceFormatError, match="not utf-8 \\(byte 0xe9"):
+        FilesResource(base_folder=str(tmp_path)).read_csv("a.csv")
