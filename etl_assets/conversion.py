@@ -30,6 +30,9 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?")
 
 
+_FEW = 1000
+
+
 class Unconverted(str):
     """Text that a declared notation refused: no type takes it, even where it would be right in another notation."""
 
@@ -57,7 +60,7 @@ class Target:
         name: How people call it, for messages: "integer", "date", "text".
         dtype: pandas dtype of the converted column.
         parse: One present value to its converted form; ValueError when it does not convert.
-        arrow: Arrow type and pattern of text that Arrow parses to the same value; None when there is none.
+        arrow: Arrow type and pattern of text that Arrow parses to the same value, if it is certain about it; None when there is none.
         objects: Arrow type that Arrow finds for objects that all convert; None when the cells have to be looked at.
     """
 
@@ -96,7 +99,7 @@ def integer(bits: int = 64, *, signed: bool = True) -> Target:
 
     letters = "" if signed else "U"
     dtype = getattr(pd, f"{letters}Int{bits}Dtype")()
-    fast = (pa.int64(), "^-?[0-9]{1,18}$") if bits == 64 and signed else None
+    fast = (pa.int64(), "^-?[0-9]{1,19}$") if signed else (pa.uint64(), "^[0-9]{1,20}$")
     return Target(name="integer", dtype=dtype, parse=parse, arrow=fast)
 
 
@@ -178,8 +181,8 @@ def timestamp(dtype: Any) -> Target:
     unit: Any = getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]
     suffix = "(Z|[+-][0-9]{2}:?[0-9]{2})$" if zone else "$"
     pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?" + suffix
-    fast = (pa.timestamp("us", tz=str(zone) if zone else None), pattern) if unit == "us" else None
-    return Target(name="date and time" + (" with zone" if zone else ""), dtype=dtype, parse=parse, arrow=fast)
+    fast = pa.timestamp("us", tz=str(zone) if zone else None)
+    return Target(name="date and time" + (" with zone" if zone else ""), dtype=dtype, parse=parse, arrow=(fast, pattern))
 
 
 def date() -> Target:
@@ -216,8 +219,11 @@ def exact_decimal(precision: int, scale: int) -> Target:
         except decimal.DecimalException:
             raise ValueError(f"does not fit {precision} digits with {scale} decimals") from None
 
-    objects = pa.decimal128(precision, scale) if 0 < precision <= 38 and 0 <= scale <= precision else None
-    return Target(name=f"decimal({precision},{scale})", dtype=np.dtype(object), parse=parse, objects=objects)
+    type_ = pa.decimal128(precision, scale) if 0 < precision <= 38 and 0 <= scale <= precision else None
+    decimals = rf"(\.[0-9]{{1,{scale}}})?" if scale else ""
+    pattern = rf"^-?[0-9]{{1,{precision - scale}}}{decimals}$"
+    text = (type_, pattern) if type_ is not None and precision > scale else None
+    return Target(name=f"decimal({precision},{scale})", dtype=np.dtype(object), parse=parse, arrow=text, objects=type_)
 
 
 def category(dtype: pd.CategoricalDtype) -> Target:
@@ -245,7 +251,11 @@ def convert(values: "pd.Series[Any]", target: Target) -> Converted:
     fast = _convert_whole(values, target)
     if fast is not None:
         return Converted(values=fast.set_axis(values.index), failed=np.zeros(len(values), dtype=bool))
-    return _convert_each(values, target)
+    if len(values) <= _FEW or target.arrow is None or not isinstance(values.dtype, pd.StringDtype):
+        return _convert_each(values, target)
+    # Some cell does not convert, or not so: it is looked for, so that it costs its neighbours and not the whole column.
+    halves = [convert(values.iloc[part], target) for part in (slice(len(values) // 2), slice(len(values) // 2, None))]
+    return Converted(values=pd.concat([half.values for half in halves]), failed=np.concatenate([half.failed for half in halves]))
 
 
 def _convert_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] | None":
@@ -283,9 +293,10 @@ def _convert_whole(values: "pd.Series[Any]", target: Target) -> "pd.Series[Any] 
             return None
         try:
             parsed = pc.cast(cells, arrow_type)
-            if not _certain(parsed):
+            if not _certain(parsed, target):
                 return None
-            return arrow_to_series(parsed).astype(target.dtype)
+            series = arrow_to_series(parsed)
+            return _times_whole(series, target) if pa.types.is_timestamp(arrow_type) else series.astype(target.dtype)
         except (pa.ArrowInvalid, ValueError):
             return None  # some cell has the right form but no such day, hour or size: the cell-by-cell path finds it
     return None
@@ -335,13 +346,13 @@ def _objects_whole(values: "pd.Series[Any]", type_: pa.DataType) -> "pd.Series[A
 _FIRST, _LAST = (int(datetime.datetime(*day, tzinfo=datetime.UTC).timestamp()) * 10**6 for day in ((1, 1, 3), (9999, 12, 29)))
 
 
-def _certain(parsed: pa.ChunkedArray) -> bool:
+def _certain(parsed: pa.ChunkedArray, target: Target) -> bool:
     """Whether Arrow's result is what the cell-by-cell path would give: nothing overflowed."""
+    if pa.types.is_integer(parsed.type):
+        limits, found = np.iinfo(target.dtype.numpy_dtype), pc.min_max(parsed).as_py()
+        return found["min"] is None or (found["min"] >= limits.min and found["max"] <= limits.max)
     if pa.types.is_floating(parsed.type):
         return not pc.any(pc.is_inf(parsed)).as_py()
-    if pa.types.is_timestamp(parsed.type):
-        ends = pc.min_max(parsed.cast(pa.int64())).as_py()
-        return ends["min"] is None or (ends["min"] >= _FIRST and ends["max"] <= _LAST)
     return True
 
 

@@ -45,9 +45,14 @@ def deduplicate(*, key: Sequence[str], order_by: Sequence[str], keep: Literal["f
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
         losers: Literal["first", "last"] = "first" if keep == "last" else "last"
-        ordered = frame.reset_index(drop=True).sort_values(list(order_by), kind="stable", key=_orderable, na_position=losers)
-        repeated = ordered.duplicated(list(key), keep=keep) & ordered[list(key)].notna().all(axis=1)
-        return frame[~repeated.sort_index().to_numpy()]
+        keys = frame[list(key)]
+        # Only rows that share their key are put in order.
+        shared = np.flatnonzero(keys.duplicated(keep=False).to_numpy() & keys.notna().all(axis=1).to_numpy())
+        order = pd.DataFrame({name: _orderable(frame[name]).iloc[shared].set_axis(shared) for name in order_by})
+        places = order.sort_values(list(order_by), kind="stable", na_position=losers).index
+        stays = np.ones(len(frame), dtype=bool)
+        stays[places[keys.iloc[places].duplicated(keep=keep)]] = False
+        return frame[stays]
 
     return Step(
         name=f"deduplicate on {', '.join(key)}, keep the {keep} by {', '.join(order_by)}",
