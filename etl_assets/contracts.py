@@ -32,10 +32,11 @@ import pandas as pd
 import pandera.pandas as pa
 
 from etl_assets.accounting import SOURCE_POSITION
-from etl_assets.conversion import Target, convert
+from etl_assets.conversion import Converted, Target, convert
 from etl_assets.declarations import Reference, can_hold, declared_metadata, freshness, refuse_misspelt, target
 from etl_assets.errors import ContractDefinitionError, ContractViolationError
 from etl_assets.evaluations import Keep, Lookup, mask_of, read_evaluations
+from etl_assets.frames import each_column, rows_where
 from etl_assets.loading.table import ColumnSpec, RejectedRow, TableSpec, UniqueRule
 from etl_assets.postgres.types import canonical_name
 from etl_assets.rules import Mask, RejectedRows, Rule, RuleOutcome, Severity, samples_of, words_of
@@ -288,19 +289,18 @@ class Contract:
     # -- splitting a frame ------------------------------------------------------------------------------------------
 
     def _convert(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Mask]]:
-        values: dict[str, Any] = {}
-        unconverted: dict[str, Mask] = {}
-        for column in self.columns:
+        def done(column: ContractColumn) -> Converted:
             if column.name in frame:
-                done = convert(frame[column.name], column.target)
-                values[column.name], unconverted[column.name] = done.values, done.failed
-            else:
-                values[column.name] = pd.Series([None] * len(frame), dtype=column.target.dtype)
-                unconverted[column.name] = np.zeros(len(frame), dtype=bool)
-        return pd.DataFrame(values, index=frame.index, copy=False), unconverted
+                return convert(frame[column.name], column.target)
+            nulls = pd.Series([None] * len(frame), dtype=column.target.dtype)
+            return Converted(values=nulls, failed=np.zeros(len(frame), dtype=bool))
+
+        found = dict(zip([column.name for column in self.columns], each_column(done, self.columns, len(frame)), strict=True))
+        values = {name: converted.values for name, converted in found.items()}
+        return pd.DataFrame(values, index=frame.index, copy=False), {name: converted.failed for name, converted in found.items()}
 
     def _valid(self, converted: pd.DataFrame, keep: Mask) -> pd.DataFrame:
-        kept = converted if keep.all() else converted[keep].reset_index(drop=True)
+        kept = converted if keep.all() else rows_where(converted, keep).reset_index(drop=True)
         return kept.astype({c.name: c.dtype for c in self.columns if can_hold(c.dtype, kept[c.name])})
 
     @staticmethod

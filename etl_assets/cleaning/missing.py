@@ -10,6 +10,7 @@ import pandas as pd
 
 from etl_assets.cleaning.step import Step, converted_only
 from etl_assets.errors import ContractDefinitionError
+from etl_assets.frames import rows_where
 
 Statistic = Literal["mean", "median", "mode", "min", "max"]
 
@@ -20,7 +21,7 @@ def drop_missing(*columns: str) -> Step:
         raise ContractDefinitionError("drop_missing", "it names no column.", "name one.")
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame[list(columns)].notna().all(axis=1).to_numpy()]
+        return rows_where(frame, frame[list(columns)].notna().all(axis=1).to_numpy())
 
     return Step(name=f"drop rows without {' or '.join(columns)}", function=run, columns=columns, drops_rows=True)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from etl_assets.cleaning.step import Step, converted_only
 from etl_assets.conversion import Unconverted
 from etl_assets.errors import ContractDefinitionError
+from etl_assets.frames import rows_where
 
 
 def drop_rows(rule: str, which: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> Step:
@@ -24,7 +25,8 @@ def drop_rows(rule: str, which: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> 
     """
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[~which(frame).fillna(False).astype(bool)]
+        dropped = which(frame).fillna(False).astype(bool)
+        return rows_where(frame, ~dropped.reindex(frame.index).to_numpy() if not dropped.index.is_(frame.index) else ~dropped.to_numpy())
 
     return Step(name=f"drop rows: {rule}", function=run, drops_rows=True)
 
@@ -52,7 +54,7 @@ def deduplicate(*, key: Sequence[str], order_by: Sequence[str], keep: Literal["f
         places = order.sort_values(list(order_by), kind="stable", na_position=losers).index
         stays = np.ones(len(frame), dtype=bool)
         stays[places[keys.iloc[places].duplicated(keep=keep)]] = False
-        return frame[stays]
+        return rows_where(frame, stays)
 
     return Step(
         name=f"deduplicate on {', '.join(key)}, keep the {keep} by {', '.join(order_by)}",

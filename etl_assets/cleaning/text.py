@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
+import pyarrow as pa
 
 from etl_assets.cleaning.step import SAMPLES, Step, each
 from etl_assets.conversion import Unconverted
 from etl_assets.errors import ContractDefinitionError
+from etl_assets.frames import arrow_to_series
 
 
 def null_markers(*markers: str, columns: Sequence[str] | None = None) -> Step:
@@ -147,9 +149,12 @@ def _text(values: "pd.Series[Any]", change: Callable[[str], str]) -> "pd.Series[
     """Text changed, each distinct one once; among objects what is no text, and text that a notation refused, stays."""
     if not isinstance(values.dtype, pd.StringDtype) and values.dtype != object:
         raise TypeError(f"{values.name} holds {values.dtype} values, not text")
-    known = {value: change(value) for value in values.dropna().unique() if isinstance(value, str) and not isinstance(value, Unconverted)}
     if isinstance(values.dtype, pd.StringDtype):
-        return values.map(known).astype(values.dtype)
+        array = pa.array(values, from_pandas=True)
+        encoded = (array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array).dictionary_encode()
+        changed = pa.array([change(value) for value in encoded.dictionary.to_pylist()], pa.large_string()).take(encoded.indices)
+        return arrow_to_series(pa.chunked_array([changed])).set_axis(values.index).astype(values.dtype).rename(values.name)
+    known = {value: change(value) for value in values.dropna().unique() if isinstance(value, str) and not isinstance(value, Unconverted)}
     # Without map: pandas would make text of a column that is all text, and forget which was refused.
     cells = [known.get(cell, cell) if isinstance(cell, str) and not isinstance(cell, Unconverted) else cell for cell in values]
     return pd.Series(cells, index=values.index, dtype=object)

@@ -10,6 +10,7 @@ Not here: files (`storage.py`), encodings (`encoding.py`), types (contracts do t
 import codecs
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import StringIO, TextIOWrapper
 from typing import Any
@@ -49,8 +50,8 @@ class CsvPart:
         return arrow_to_frame(self.table)
 
 
-def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows: int, block: int = _BLOCK) -> Iterator[CsvPart]:
-    """The records of a file, at most `rows` readable ones at a time; at least one part.
+def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows: int | None, block: int = _BLOCK) -> Iterator[CsvPart]:
+    """The records of a file, at most `rows` readable ones at a time, all together where it is None; at least one part.
 
     Args:
         text: A text file opened with newline="", at its start.
@@ -74,7 +75,7 @@ def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows:
         held.append(part.table)
         count += part.table.num_rows
         unreadable += part.unreadable
-        while count >= rows:
+        while rows is not None and count >= rows:
             table = pa.concat_tables(held)
             yield CsvPart(header=header, table=table.slice(0, rows), unreadable=unreadable)
             held, count, unreadable, is_empty = [table.slice(rows)], count - rows, [], False
@@ -84,22 +85,29 @@ def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows:
 
 def _parts(blocks: "_Blocks", records: CsvRecords, format_: CsvFormat, name: str) -> Iterator[CsvPart]:
     number = records.number
-    while blocks.fill():
-        found = _whole(blocks.pending, format_, records.header, f"{name} line ", number, is_last=blocks.is_last)
-        if found is None and blocks.may_grow and _is_open(blocks.pending, format_):
-            blocks.grow()  # a record longer than a block, perhaps
-            continue
-        if found is not None:
-            table, size, lines = found
-            blocks.drop(size)
-            number += lines
-            yield CsvPart(header=records.header, table=table)
-            continue
-        end = blocks.position + len(blocks.pending)
-        batch = records.read(blocks.lines(), number, lambda: blocks.position >= end)  # noqa: B023 - called at once
-        blocks.give_back()
-        number = records.number
-        yield CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable)
+    begun: Future[CsvPart] | None = None
+    # One block is parsed while the next one is read and looked at.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="csv") as thread:
+        while blocks.fill():
+            block = _Block.of(blocks.pending, format_, len(records.header), number, is_last=blocks.is_last)
+            if block is None and blocks.may_grow and _is_open(blocks.pending, format_):
+                blocks.grow()  # a record longer than a block, perhaps
+                continue
+            if begun is not None:
+                yield begun.result()
+                begun = None
+            if block is not None:
+                blocks.drop(block.size)
+                number += block.lines
+                begun = thread.submit(block.part, records, format_, name)
+                continue
+            end = blocks.position + len(blocks.pending)
+            batch = records.read(blocks.lines(), number, lambda: blocks.position >= end)  # noqa: B023 - called at once
+            blocks.give_back()
+            number += batch.taken
+            yield CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable)
+        if begun is not None:
+            yield begun.result()
 
 
 class _Blocks:
@@ -187,40 +195,67 @@ class _Blocks:
         self._most = self._size
 
 
-def _whole(
-    pending: bytes, format_: CsvFormat, header: tuple[str, ...], place: str, number: int, *, is_last: bool
-) -> tuple[pa.Table, int, int] | None:
-    """The records that end in a block, and how many bytes and lines they take; None where they have to be read one by one."""
-    data = pending + b"\n" if is_last and not pending.endswith(b"\n") else pending
-    parting, quote = _as_byte(format_.delimiter), None if format_.quote is None else _as_byte(format_.quote)
-    if parting is None or (format_.quote is not None and quote is None) or b"\0" in data:
-        return None
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n") + (not is_last and data.endswith(b"\r")):
-        return None
-    raw = np.frombuffer(data, dtype=np.uint8)
-    newlines = np.flatnonzero(raw == _NEWLINE)
-    places = np.arange(len(newlines))
-    if quote is not None:
-        quotes = np.flatnonzero(raw == quote)
-        places = places[np.searchsorted(quotes, newlines) % 2 == 0]
-        if not len(places) or (is_last and len(quotes) % 2):
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Whole records whose quotes are in order.
+
+    Attributes:
+        data: Their bytes; the last line has its end.
+        size: How many of them the file has.
+        lines: Lines of the file that they take.
+        first_lines: Number of the line in which each record starts.
+        before: Lines before these.
+    """
+
+    data: pa.Buffer = field(repr=False)
+    size: int
+    lines: int
+    first_lines: npt.NDArray[np.int64] = field(repr=False)
+    before: int
+
+    @staticmethod
+    def of(pending: bytes, format_: CsvFormat, width: int, before: int, *, is_last: bool) -> "_Block | None":
+        """The records that end in what is pending; None where they have to be read one by one."""
+        data = pending + b"\n" if is_last and not pending.endswith(b"\n") else pending
+        parting, quote = _as_byte(format_.delimiter), None if format_.quote is None else _as_byte(format_.quote)
+        if parting is None or (format_.quote is not None and quote is None) or b"\0" in data:
             return None
-        quotes = quotes[: np.searchsorted(quotes, newlines[places[-1]])]
-        if not _are_well_placed(raw, quotes, quote, parting):
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n") + (not is_last and data.endswith(b"\r")):
             return None
-    if not len(places):
-        return None
-    ends = newlines[places]
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    first_lines = np.concatenate([[0], places[:-1] + 1])
-    if len(header) > 1:
-        blank = (ends == starts) | ((ends == starts + 1) & (raw[starts] == _RETURN))
-        first_lines = first_lines[~blank]
-    size = int(ends[-1]) + 1
-    table = _parsed(pa.py_buffer(data).slice(0, size), format_, header)
-    if table is None or table.num_rows != len(first_lines):
-        return None
-    return table.append_column(SOURCE_POSITION, _positions(first_lines + number + 1, place)), min(size, len(pending)), int(places[-1]) + 1
+        raw = np.frombuffer(data, dtype=np.uint8)
+        newlines = np.flatnonzero(raw == _NEWLINE)
+        places = np.arange(len(newlines))
+        if quote is not None:
+            quotes = np.flatnonzero(raw == quote)
+            places = places[np.searchsorted(quotes, newlines) % 2 == 0]
+            if not len(places) or (is_last and len(quotes) % 2):
+                return None
+            quotes = quotes[: np.searchsorted(quotes, newlines[places[-1]])]
+            if not _are_well_placed(raw, quotes, quote, parting):
+                return None
+        if not len(places):
+            return None
+        ends = newlines[places]
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        first_lines = np.concatenate([[0], places[:-1] + 1]) + before + 1
+        if width > 1:
+            first_lines = first_lines[~((ends == starts) | ((ends == starts + 1) & (raw[starts] == _RETURN)))]
+        size = int(ends[-1]) + 1
+        return _Block(
+            data=pa.py_buffer(data).slice(0, size),
+            size=min(size, len(pending)),
+            lines=int(places[-1]) + 1,
+            first_lines=first_lines,
+            before=before,
+        )
+
+    def part(self, records: CsvRecords, format_: CsvFormat, name: str) -> CsvPart:
+        """The records by Arrow, or one by one where they have not all the fields of the header."""
+        table = _parsed(self.data, format_, records.header)
+        if table is None or table.num_rows != len(self.first_lines):
+            batch = records.read(StringIO(self.data.to_pybytes().decode(), newline=""), self.before, lambda: False)
+            return CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable)
+        return CsvPart(header=records.header, table=table.append_column(SOURCE_POSITION, _positions(self.first_lines, f"{name} line ")))
 
 
 def _are_well_placed(raw: npt.NDArray[np.uint8], quotes: npt.NDArray[np.intp], quote: int, parting: int) -> bool:
@@ -269,7 +304,7 @@ def _table_of(batch: CsvBatch, format_: CsvFormat, name: str) -> pa.Table:
 
 
 def _no_records(header: tuple[str, ...]) -> CsvBatch:
-    return CsvBatch(header=header, rows=[], lines=[], unreadable=[], count=0)
+    return CsvBatch(header=header, rows=[], lines=[], unreadable=[], count=0, taken=0)
 
 
 def _as_byte(character: str) -> int | None:

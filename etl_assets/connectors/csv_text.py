@@ -61,6 +61,7 @@ class CsvBatch:
         lines: Number of the line where each starts, counted from 1.
         unreadable: What could not be read among them, line by line.
         count: How many records there were, those that could not be read included.
+        taken: How many lines of the file they take.
     """
 
     header: tuple[str, ...]
@@ -68,6 +69,7 @@ class CsvBatch:
     lines: list[int] = field(repr=False)
     unreadable: list[UnreadableRow] = field(repr=False)
     count: int
+    taken: int
 
     def frame(self, format_: CsvFormat, name: str) -> pd.DataFrame:
         """The readable records as text, with `source_position`."""
@@ -130,7 +132,11 @@ def read_csv_text(lines: Iterable[str], format_: CsvFormat, *, name: str, rows: 
 
 
 class CsvRecords:
-    """Records one by one, of lines that may be given in turns, each of which starts with a record.
+    """Records one by one.
+
+    Attributes:
+        header: Column names.
+        number: Lines that the header takes.
 
     Args:
         lines: The first lines, with their line ends; only the header's are taken.
@@ -147,16 +153,12 @@ class CsvRecords:
         self._source = _Lines(lines)
         reader = format_.reader(self._source)
         self.header = _header(reader, name)
+        self.number = self._source.number
         self._records = _records(reader, self._source, len(self.header), name)
-
-    @property
-    def number(self) -> int:
-        """Lines taken so far."""
-        return self._source.number
 
     def take(self, rows: int | None) -> CsvBatch:
         """The next records, at most `rows`; those that cannot be read count too."""
-        return self._batch(itertools.islice(self._records, rows))
+        return self._batch(itertools.islice(self._records, rows), self._source)
 
     def read(self, lines: Iterable[str], before: int, is_enough: Callable[[], bool]) -> CsvBatch:
         """The records of other lines.
@@ -166,16 +168,17 @@ class CsvRecords:
             before: Lines before these.
             is_enough: Asked before each record.
         """
-        self._source = source = _Lines(lines, before)
+        source = _Lines(lines, before)
         records = _records(self._format.reader(source), source, len(self.header), self._name)
 
         def until() -> Iterator[_Record]:
             while not is_enough() and (record := next(records, None)) is not None:
                 yield record
 
-        return self._batch(until())
+        return self._batch(until(), source)
 
-    def _batch(self, records: Iterable["_Record"]) -> CsvBatch:
+    def _batch(self, records: Iterable["_Record"], source: _Lines) -> CsvBatch:
+        before = source.number
         rows: list[list[str]] = []
         lines: list[int] = []
         unreadable: list[UnreadableRow] = []
@@ -187,7 +190,7 @@ class CsvRecords:
             else:
                 rows.append(row)
                 lines.append(line)
-        return CsvBatch(header=self.header, rows=rows, lines=lines, unreadable=unreadable, count=count)
+        return CsvBatch(header=self.header, rows=rows, lines=lines, unreadable=unreadable, count=count, taken=source.number - before)
 
 
 def _header(reader: Any, name: str) -> tuple[str, ...]:

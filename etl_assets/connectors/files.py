@@ -89,7 +89,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             SourceFormatError: Wrong encoding, no header, an empty, repeated or reserved name, files of different columns; and outside
                 an asset, a record that cannot be read.
         """
-        return concatenated(self._csv(path, delimiter, quote, encoding, null_markers, only, _ROWS))
+        return concatenated(self._csv(path, delimiter, quote, encoding, null_markers, only, None))
 
     def read_csv_batches(
         self,
@@ -189,7 +189,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         encoding: str | None,
         null_markers: Sequence[str],
         only: Only,
-        rows: int,
+        rows: int | None,
     ) -> Iterator[pd.DataFrame]:
         headers: list[tuple[str, tuple[str, ...]]] = []
         _refuse_text("null_markers", null_markers)
