@@ -153,7 +153,7 @@ def _text(values: "pd.Series[Any]", change: Callable[[str], str]) -> "pd.Series[
         array = pa.array(values, from_pandas=True)
         encoded = (array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array).dictionary_encode()
         changed = pa.array([change(value) for value in encoded.dictionary.to_pylist()], pa.large_string()).take(encoded.indices)
-        return arrow_to_series(pa.chunked_array([changed])).set_axis(values.index).astype(values.dtype).rename(values.name)
+        return pd.Series(arrow_to_series(pa.chunked_array([changed])).array, index=values.index, dtype=values.dtype, name=values.name)
     known = {value: change(value) for value in values.dropna().unique() if isinstance(value, str) and not isinstance(value, Unconverted)}
     # Without map: pandas would make text of a column that is all text, and forget which was refused.
     cells = [known.get(cell, cell) if isinstance(cell, str) and not isinstance(cell, Unconverted) else cell for cell in values]
