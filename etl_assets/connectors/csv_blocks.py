@@ -7,13 +7,10 @@ of that block are read one by one (`csv_text.py`), which says what is wrong with
 Not here: files (`storage.py`), encodings (`encoding.py`), types (contracts do that).
 """
 
-import codecs
-from collections import deque
+import functools
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import StringIO, TextIOWrapper
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, results
 from etl_assets.connectors.csv_text import CsvBatch, CsvFormat, CsvRecords
-from etl_assets.frames import arrow_to_frame
+from etl_assets.frames import POOL, arrow_to_frame
 
-_BLOCK = 4 * 2**20
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
 
 
@@ -50,7 +47,7 @@ class CsvPart:
         return arrow_to_frame(self.table)
 
 
-def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows: int | None, block: int = _BLOCK) -> Iterator[CsvPart]:
+def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows: int | None, block: int = BLOCK_BYTES) -> Iterator[CsvPart]:
     """The records of a file, at most `rows` readable ones at a time, all together where it is None; at least one part.
 
     Args:
@@ -64,14 +61,15 @@ def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows:
         SourceFormatError: No header, or an empty, repeated or reserved name in it.
         UnicodeDecodeError: A byte is not of the file's encoding.
     """
-    blocks = _Blocks(text, block)
+    blocks = TextBlocks(text, block)
     records = CsvRecords(blocks.lines(), format_, name=name)
+    blocks.give_back()
     header = records.header
     nothing = _table_of(_no_records(header), format_, name)
     held: list[pa.Table] = [nothing]
     count, is_empty = 0, True
     unreadable: list[UnreadableRow] = []
-    for part in _parts(blocks, records, format_, name):
+    for part in results(_tasks(blocks, records, format_, name)):
         held.append(part.table)
         count += part.table.num_rows
         unreadable += part.unreadable
@@ -83,116 +81,28 @@ def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows:
         yield CsvPart(header=header, table=pa.concat_tables(held), unreadable=unreadable)
 
 
-def _parts(blocks: "_Blocks", records: CsvRecords, format_: CsvFormat, name: str) -> Iterator[CsvPart]:
+def _tasks(blocks: TextBlocks, records: CsvRecords, format_: CsvFormat, name: str) -> Iterator[Callable[[], CsvPart]]:
     number = records.number
-    begun: Future[CsvPart] | None = None
-    # One block is parsed while the next one is read and looked at.
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="csv") as thread:
-        while blocks.fill():
-            block = _Block.of(blocks.pending, format_, len(records.header), number, is_last=blocks.is_last)
-            if block is None and blocks.may_grow and _is_open(blocks.pending, format_):
-                blocks.grow()  # a record longer than a block, perhaps
-                continue
-            if begun is not None:
-                yield begun.result()
-                begun = None
-            if block is not None:
-                blocks.drop(block.size)
-                number += block.lines
-                begun = thread.submit(block.part, records, format_, name)
-                continue
-            end = blocks.position + len(blocks.pending)
-            batch = records.read(blocks.lines(), number, lambda: blocks.position >= end)  # noqa: B023 - called at once
-            blocks.give_back()
-            number += batch.taken
-            yield CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable)
-        if begun is not None:
-            yield begun.result()
+    while blocks.fill():
+        block = _Block.of(blocks.pending, format_, len(records.header), number, is_last=blocks.is_last)
+        if block is not None:
+            blocks.drop(block.size)
+            number += block.lines
+            yield functools.partial(block.part, records, format_, name)
+        elif blocks.may_grow and _is_open(blocks.pending, format_):
+            blocks.grow()  # a record longer than a block, perhaps
+        else:
+            part, lines = _one_by_one(blocks, records, number, format_, name)
+            number += lines
+            yield functools.partial(lambda made: made, part)
 
 
-class _Blocks:
-    """A text file as UTF-8, in blocks or line by line.
-
-    Attributes:
-        pending: What was read and not taken.
-        position: Bytes taken so far.
-        is_last: Whether the file ends with what is pending.
-    """
-
-    def __init__(self, text: TextIOWrapper, size: int) -> None:
-        self._read = self._reader(text)
-        self._size = self._most = size
-        self._split: deque[str] = deque()
-        self.pending = b""
-        self.position = 0
-        self.is_last = False
-
-    @staticmethod
-    def _reader(text: TextIOWrapper) -> Callable[[int], bytes]:
-        if codecs.lookup(text.encoding).name not in ("utf-8", "utf-8-sig"):
-            return lambda size: text.read(size).encode()
-        file: Any = text.buffer
-        if codecs.lookup(text.encoding).name == "utf-8-sig" and file.peek(3)[:3] == codecs.BOM_UTF8:
-            file.read(3)
-        return lambda size: bytes(file.read(size))
-
-    @property
-    def may_grow(self) -> bool:
-        """Whether there is more, and a longer block has not been tried."""
-        return not self.is_last and self._most == self._size
-
-    def grow(self) -> None:
-        """Read another block to the pending one."""
-        self._most *= 2
-
-    def fill(self) -> bool:
-        """Read until a block is pending; whether anything is."""
-        while len(self.pending) < self._most and not self.is_last:
-            more = self._read(self._size)
-            self.is_last = not more
-            self.pending += more
-        return bool(self.pending)
-
-    def drop(self, size: int) -> None:
-        """Take so many bytes."""
-        self.pending = self.pending[size:]
-        self.position += size
-        self._most = self._size
-
-    def lines(self) -> Iterator[str]:
-        """Lines with their ends, however they end, taken one by one."""
-        while True:
-            while self._split:
-                line = self._split.popleft()
-                self.position += len(line.encode())
-                yield line
-            size = self._line()
-            if not size:
-                return
-            text = self.pending[:size].decode()
-            self._split.extend(StringIO(text, newline="") if "\r" in text else (text,))
-            self.pending = self.pending[size:]
-
-    def _line(self) -> int:
-        """Length of what is pending up to the end of a line."""
-        while True:
-            newline = self.pending.find(b"\n")
-            if newline >= 0:
-                return newline + 1
-            returned = self.pending.rfind(b"\r", 0, -1)  # the last one may be followed by a newline
-            if returned >= 0:
-                return returned + 1
-            more = b"" if self.is_last else self._read(self._size)
-            if not more:
-                self.is_last = True
-                return len(self.pending)
-            self.pending += more
-
-    def give_back(self) -> None:
-        """Put lines that were parted and not taken back to what is pending."""
-        self.pending = "".join(self._split).encode() + self.pending
-        self._split.clear()
-        self._most = self._size
+def _one_by_one(blocks: TextBlocks, records: CsvRecords, number: int, format_: CsvFormat, name: str) -> tuple[CsvPart, int]:
+    """The records that start in what is pending, and how many lines they take."""
+    end = blocks.position + len(blocks.pending)
+    batch = records.read(blocks.lines(), number, lambda: blocks.position >= end)
+    blocks.give_back()
+    return CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable), batch.taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +187,7 @@ def _parsed(data: pa.Buffer, format_: CsvFormat, header: tuple[str, ...]) -> pa.
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(data),
-            pyarrow.csv.ReadOptions(column_names=header),
+            pyarrow.csv.ReadOptions(column_names=header, use_threads=False),
             pyarrow.csv.ParseOptions(
                 delimiter=format_.delimiter, quote_char=format_.quote or False, newlines_in_values=format_.quote is not None,
                 ignore_empty_lines=len(header) > 1,
@@ -285,6 +195,7 @@ def _parsed(data: pa.Buffer, format_: CsvFormat, header: tuple[str, ...]) -> pa.
             pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.large_string()), null_values=list(format_.null_markers), strings_can_be_null=True,
             ),
+            memory_pool=POOL,
         )  # fmt: skip
     except pa.ArrowInvalid:
         return None

@@ -7,7 +7,6 @@ Not here: where files lie (`storage.py`), Excel (`excel.py`), conversion to type
 """
 
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Literal
@@ -22,12 +21,12 @@ from etl_assets.accounting import SOURCE_POSITION, UnreadableRow, committed_wate
 from etl_assets.connectors.csv_blocks import read_csv_blocks
 from etl_assets.connectors.csv_text import CsvFormat, default_delimiter, one_header
 from etl_assets.connectors.encoding import open_text
+from etl_assets.connectors.json_blocks import read_json_blocks
 from etl_assets.connectors.records import (
     concatenated,
     flattened,
     frame_of_text,
     parse_json,
-    parse_json_lines,
     refuse_reserved,
     select_records,
 )
@@ -146,12 +145,12 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         Blank lines are nothing; a line that is no object goes to the quarantine. Positions are "events.jsonl line 17". Otherwise as
         `read_json`.
         """
-        return concatenated(self._json_lines(path, encoding, flatten, only, _ROWS))
+        return concatenated(self._json_lines(path, encoding, flatten, only, None))
 
     def read_json_lines_batches(
         self, path: str, *, encoding: str | None = None, flatten: str | None = None, only: Only = "all", rows: int = _ROWS
     ) -> Iterator[pd.DataFrame]:
-        """What `read_json_lines` returns, in frames of at most `rows`; a frame has the keys of its own rows."""
+        """What `read_json_lines` returns, in frames of at most `rows`; a frame has the keys of its rows, and may have those near them."""
         _refuse_no_rows(rows)
         return self._json_lines(path, encoding, flatten, only, rows)
 
@@ -210,13 +209,11 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
 
         return self._each(path, only, read)
 
-    def _json_lines(self, path: str, encoding: str | None, flatten: str | None, only: Only, rows: int) -> Iterator[pd.DataFrame]:
+    def _json_lines(self, path: str, encoding: str | None, flatten: str | None, only: Only, rows: int | None) -> Iterator[pd.DataFrame]:
         def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
             with open_text(opened, encoding, where=file.where) as (text, known):
-                lines = enumerate(text, start=1)
-                while taken := list(itertools.islice(lines, rows)):
-                    found = parse_json_lines(taken, where=file.name, separator=flatten)
-                    yield found.frame(file.name), found.unreadable, known
+                for part in read_json_blocks(text, name=file.name, rows=rows, flatten=flatten):
+                    yield part.frame, part.unreadable, known
 
         return self._each(path, only, read)
 

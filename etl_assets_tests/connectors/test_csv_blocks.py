@@ -43,20 +43,21 @@ def one_by_one(content: str, format_: CsvFormat) -> tuple[list[dict[str, str | N
 
 
 @given(
-    TEXTS, st.sampled_from(["h", "h,i", '"h\n1",i', "h,i,j"]), st.integers(1, 40), st.sampled_from(['"', "'", None]),
+    TEXTS, st.sampled_from(["h", "h,i", '"h\n1",i', "h,i,j"]), st.sampled_from(["\n", "\r\n", "\r"]),
+    st.integers(1, 40), st.sampled_from(['"', "'", None]),
     st.sampled_from([("",), ("", "NULL"), ("a",)]), st.integers(1, 5),
 )  # fmt: skip
-@example('x\n"', "h,i", 3, '"', ("",), 2)
-@example('1,2\r\n3,"4\r\n5"\r\n', "h,i", 4, '"', ("",), 2)
-@example("1,2\r", "h,i", 4, '"', ("",), 2)
-@example('1,"2\n\n\n', "h,i", 2, '"', ("",), 2)
+@example('x\n"', "h,i", "\n", 3, '"', ("",), 2)
+@example('1,2\r\n3,"4\r\n5"\r\n', "h,i", "\n", 4, '"', ("",), 2)
+@example("1,2\r", "h,i", "\n", 4, '"', ("",), 2)
+@example('1,"2\n\n\n', "h,i", "\n", 2, '"', ("",), 2)
 @settings(max_examples=1500, deadline=None)
 def test_blocks_give_what_records_give(
-    body: str, header: str, block: int, quote: str | None, null_markers: tuple[str, ...], rows: int
+    body: str, header: str, end: str, block: int, quote: str | None, null_markers: tuple[str, ...], rows: int
 ) -> None:
     """Rows, positions, NULLs and unreadable lines are the same, for any text and any length of a block."""
     format_ = CsvFormat(quote=quote, null_markers=null_markers)
-    content = f"{header}\n{body}"
+    content = f"{header}{end}{body}"
     try:
         expected = one_by_one(content, format_)
     except SourceFormatError as refused:

@@ -1,0 +1,271 @@
+"""JSON lines as text, block by block: blocks of flat objects go through Arrow, the others line by line, with one result.
+
+Arrow reads numbers by value, and what is wanted is how they are written: 1.50 is not 1.5, and a version 1.10 is not 1.1. So the lines of
+a block are searched for numbers that a value does not write again (a zero at the end of a fraction, an exponent, more than 15
+characters, -0), and in those lines the numbers are taken from the text itself.
+
+Not here: line by line (`records.py`), files (`storage.py`), encodings (`encoding.py`).
+"""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from io import StringIO, TextIOWrapper
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+
+from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, results
+from etl_assets.connectors.records import parse_json_lines
+from etl_assets.frames import POOL, arrow_to_frame, in_one
+
+_NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
+_NUMBER = r"-?[0-9][0-9.eE+-]*"
+_WRITTEN_OTHERWISE = r":\s*-?(?:[0-9]+\.[0-9]*0|[0-9.]{16,}|[0-9.]+[eE][-+]?[0-9]+|0)\s*[,}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonPart:
+    """Some consecutive lines of a file.
+
+    Attributes:
+        table: Their objects: one text column per key in order of first appearance, and `source_position`.
+        unreadable: Lines that hold no object.
+    """
+
+    table: pa.Table = field(repr=False)
+    unreadable: list[UnreadableRow] = field(default_factory=list, repr=False)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The objects."""
+        return arrow_to_frame(self.table)
+
+
+def read_json_blocks(
+    text: TextIOWrapper, *, name: str, rows: int | None, flatten: str | None = None, block: int = BLOCK_BYTES
+) -> Iterator[JsonPart]:
+    """The objects of a file with one JSON object per line, at most `rows` at a time, all together where it is None.
+
+    Args:
+        text: A text file opened with newline="", at its start.
+        name: Of the source, for positions and errors.
+        rows: Objects of a part; a part has the keys of its own objects, and may have those of objects near them.
+        flatten: Nested objects become columns named by their path, joined by this text; None keeps them as JSON.
+        block: Bytes that are looked at together.
+
+    Raises:
+        UnicodeDecodeError: A byte is not of the file's encoding.
+    """
+    held: list[pa.Table] = []
+    count = 0
+    unreadable: list[UnreadableRow] = []
+    for part in results(_tasks(TextBlocks(text, block), name, flatten)):
+        held.append(part.table)
+        count += part.table.num_rows
+        unreadable += part.unreadable
+        while rows is not None and count >= rows:
+            table = _together(held)
+            yield JsonPart(table=table.slice(0, rows), unreadable=unreadable)
+            held, count, unreadable = [table.slice(rows)], count - rows, []
+    if count or unreadable:
+        yield JsonPart(table=_together(held), unreadable=unreadable)
+
+
+def _together(tables: list[pa.Table]) -> pa.Table:
+    """The rows of all, with the columns of all in order of first appearance, the position last."""
+    whole = pa.concat_tables(tables, promote_options="default")
+    return whole.select([*(name for name in whole.column_names if name != SOURCE_POSITION), SOURCE_POSITION])
+
+
+@dataclass(kw_only=True)
+class _Known:
+    """What the blocks before have shown; blocks in other threads may add to it at once, and what is forgotten is learnt again.
+
+    Attributes:
+        types: Arrow types by key. Of text it has to be told, or makes times of some; of the rest it need not guess.
+        is_nested: Objects hold others, or lists, which have to stay as they are written.
+    """
+
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    is_nested: bool = False
+
+    @property
+    def texts(self) -> dict[str, pa.DataType]:
+        """The keys of text."""
+        return {name: type_ for name, type_ in self.types.items() if pa.types.is_large_string(type_)}
+
+    def add(self, schema: pa.Schema) -> None:
+        """Remember what a block was read as."""
+        found = {name: pa.large_string() if _is_text(type_) else type_ for name, type_ in zip(schema.names, schema.types, strict=True)}
+        self.types = {**self.types, **{name: type_ for name, type_ in found.items() if not pa.types.is_null(type_)}}
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_timestamp(type_))
+
+
+def _tasks(blocks: TextBlocks, name: str, flatten: str | None) -> Iterator[Callable[[], JsonPart]]:
+    number = 0
+    known = _Known()
+    while blocks.fill():
+        end = blocks.pending.rfind(b"\n") + 1
+        if not end and not blocks.is_last:
+            blocks.grow()
+            continue
+        data = blocks.pending[: len(blocks.pending) if blocks.is_last else end]
+        blocks.drop(len(data))
+        block = _Block.of(data, number)
+        number += block.lines
+        yield functools.partial(block.part, name, flatten, known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Whole lines.
+
+    Attributes:
+        data: Their bytes.
+        before: Lines before these.
+        lines: How many they are.
+        starts: Where each line starts that is not blank; empty where lines end in CR alone or are no objects on the face of it.
+        ends: Where each of them ends, its line break left out.
+        numbers: Its number.
+    """
+
+    data: bytes = field(repr=False)
+    before: int
+    lines: int
+    starts: npt.NDArray[np.int64] = field(repr=False)
+    ends: npt.NDArray[np.int64] = field(repr=False)
+    numbers: npt.NDArray[np.int64] = field(repr=False)
+
+    @staticmethod
+    def of(data: bytes, before: int) -> "_Block":
+        """A block after so many lines."""
+        nothing = np.zeros(0, dtype=np.int64)
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+            return _Block(data=data, before=before, lines=sum(1 for _ in _lines(data)), starts=nothing, ends=nothing, numbers=nothing)
+        raw = np.frombuffer(data, dtype=np.uint8)
+        ends = np.flatnonzero(raw == _NEWLINE)
+        if not data.endswith(b"\n"):
+            ends = np.append(ends, len(data))
+        lines = len(ends)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        ends = ends - ((ends > starts) & (raw[ends - 1] == _RETURN))
+        present = ends > starts
+        starts, ends, numbers = starts[present], ends[present], np.flatnonzero(present) + before + 1
+        if len(starts) and not ((raw[starts] == _OPEN) & (raw[ends - 1] == _CLOSE)).all():
+            starts = nothing
+        return _Block(data=data, before=before, lines=lines, starts=starts, ends=ends, numbers=numbers)
+
+    def part(self, name: str, flatten: str | None, known: _Known) -> JsonPart:
+        """The objects by Arrow, or line by line."""
+        table = self._table(known) if len(self.starts) and not known.is_nested else None
+        if table is not None:
+            position = pc.binary_join_element_wise(f"{name} line ", pa.array(self.numbers).cast(pa.string()), "").cast(pa.large_string())
+            return JsonPart(table=table.append_column(SOURCE_POSITION, position))
+        found = parse_json_lines(enumerate(_lines(self.data), start=self.before + 1), where=name, separator=flatten)
+        frame = found.frame(name)
+        columns = [pa.array(frame[column], pa.large_string(), from_pandas=True) for column in frame]
+        return JsonPart(table=pa.table(columns, names=list(frame.columns)), unreadable=found.unreadable)
+
+    def _table(self, known: _Known) -> pa.Table | None:
+        """One text column per key; None where the lines hold other things than flat objects that agree in kind."""
+        told = known.types
+        read = self._read(told)
+        if read is None and len(told) > len(known.texts):
+            told = known.texts  # a number is none of the kind that it was before
+            read = self._read(told)
+        if read is not None and any(pa.types.is_timestamp(type_) for type_ in read.schema.types):
+            known.add(read.schema)
+            told = known.types
+            read = self._read(told)
+        if read is None or len(read) != len(self.starts) or SOURCE_POSITION in read.column_names:
+            return None
+        known.is_nested = any(pa.types.is_nested(type_) for type_ in read.schema.types)
+        if known.is_nested:
+            return None
+        known.add(read.schema)
+        # Arrow gives columns that it was told of, even where no object has the key.
+        empty = [name for name in told if read[name].null_count == len(read)]
+        brought = read.drop_columns([name for name in empty if _quoted(name).encode() not in self.data])
+        return self._as_written(brought) if brought.num_columns else None
+
+    def _read(self, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+        try:
+            return pyarrow.json.read_json(
+                pa.BufferReader(self.data),
+                pyarrow.json.ReadOptions(use_threads=False, block_size=len(self.data) + 1),
+                pyarrow.json.ParseOptions(explicit_schema=pa.schema(list(types.items()))),
+                memory_pool=POOL,
+            )
+        except pa.ArrowInvalid:
+            return None
+
+    def _as_written(self, read: pa.Table) -> pa.Table | None:
+        """The columns as text; None where a number is not found in the text."""
+        offsets = pa.py_buffer(np.append(self.starts, len(self.data)).astype(np.int64))
+        lines = pa.LargeStringArray.from_buffers(len(self.starts), offsets, pa.py_buffer(self.data))
+        try:
+            lines.validate(full=True)
+        except pa.ArrowInvalid:
+            return None  # not UTF-8, which reading line by line says
+        numeric = any(pa.types.is_integer(field.type) or pa.types.is_floating(field.type) for field in read.schema)
+        unsure = pc.match_substring_regex(lines, _WRITTEN_OTHERWISE) if numeric else None
+        columns = []
+        for name, column in zip(read.column_names, read.columns, strict=True):
+            values = in_one(column)
+            text = _plain(values) if pa.types.is_floating(values.type) else pc.cast(values, pa.large_string(), memory_pool=POOL)
+            if text is not None and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+                text = _numbers_as_written(name, values, text, lines, unsure)
+            if text is None:
+                return None
+            columns.append(text)
+        return pa.table(columns, names=read.column_names)
+
+
+def _plain(values: pa.Array) -> pa.Array | None:
+    """Floats as the shortest text that reads the same; None where one is no number."""
+    if not pc.all(pc.is_finite(values)).as_py() and values.null_count < len(values):
+        return None
+    return pc.cast(values, pa.large_string(), memory_pool=POOL)
+
+
+def _numbers_as_written(name: str, values: pa.Array, text: pa.Array, lines: pa.Array, unsure: pa.Array) -> pa.Array | None:
+    """The text of numbers, of unsure ones as the line has it; None where it is not found there."""
+    # But for -0 an integer is written in one way.
+    is_whole = pa.types.is_integer(values.type)
+    unsure = pc.and_(unsure, pc.equal(values, 0)) if is_whole else pc.or_(unsure, pc.match_substring(text, "e"))
+    mask = pc.fill_null(pc.and_(unsure, pc.is_valid(values)), False)
+    if not pc.any(mask).as_py():
+        return text
+    # A quote inside of text has a backslash before it, so that this finds a key and nothing else.
+    pattern = rf"(?:^|[^\\]){re.escape(_quoted(name))}\s*:\s*(?P<number>{_NUMBER})\s*[,}}]"
+    found = pc.struct_field(pc.extract_regex(lines.filter(mask), pattern), "number")
+    if found.null_count:
+        return None
+    try:
+        if not pc.all(pc.equal(pc.cast(found, pa.float64()), pc.cast(values.filter(mask), pa.float64()))).as_py():
+            return None
+    except pa.ArrowInvalid:
+        return None
+    return pc.replace_with_mask(text, mask, found.cast(pa.large_string()))
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _lines(data: bytes) -> StringIO:
+    return StringIO(data.decode(), newline="")
+
+
+__all__ = ["JsonPart", "read_json_blocks"]

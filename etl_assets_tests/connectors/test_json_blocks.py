@@ -1,0 +1,102 @@
+"""JSON lines by blocks: whatever the lines hold, and wherever a block ends, the rows are those of reading line by line."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from etl_assets.connectors import json_blocks
+from etl_assets.connectors.files import FilesResource
+from etl_assets.connectors.json_blocks import read_json_blocks
+from etl_assets.connectors.records import parse_json_lines
+from etl_assets.errors import SourceFormatError
+
+Told = tuple[list[str], list[dict[str, str | None]], list[tuple[str, str, str]]]
+
+NUMBERS = [
+    "0", "-0", "7", "-12", "1.5", "1.50", "1.0", "-0.0", "1e2", "1E-7", "0.00001", "0.0000001", "123456789012345678",
+    "12345678901234567890123",
+    "0.1234567890123456789", "100", "1e400", "5", "2.5", "123456789012345", "1234567.25", "NaN", "Infinity", "01", "1.", "+1",
+]  # fmt: skip
+VALUES = [
+    *NUMBERS, *NUMBERS[:12], '"x"', '"2013-01-01"', '"2013-01-01T00:00:00Z"', '""', '"\\u00e9\\n"', '"\\ud83d\\ude00"', '"\\ud800"', '"\\u0000"', "true", "false", "null",
+    '{"b": 1.50}', "[1.0, null]", '"a\\": 1.50, "', '"\\"n\\": 1.50"', '"🚀 é"',
+]  # fmt: skip
+KEYS = ["n", "m", "a", 'q\\"n', "é", "source_position", "k\\u0041"]
+OBJECTS = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), max_size=4).map(
+    lambda pairs: "{" + ", ".join(f'"{key}": {value}' for key, value in pairs) + "}"
+)
+LINES = st.lists(
+    st.tuples(st.one_of(OBJECTS, OBJECTS, OBJECTS, st.sampled_from(["", "  ", "[1]", "{}{}", "{", "x", "\t", '{"n":1}{"n":2}'])),
+              st.sampled_from(["\n", "\n", "\n", "\r\n", "\r"])),
+    max_size=8,
+).map(lambda lines: "".join(f"{line}{end}" for line, end in lines))  # fmt: skip
+
+
+def by_blocks(content: str, *, block: int, rows: int | None = None, flatten: str | None = None) -> Told:
+    """Columns, rows and unreadable lines of a file."""
+    text = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode())), encoding="utf-8", newline="")  # type: ignore[arg-type]
+    parts = list(read_json_blocks(text, name="a.jsonl", rows=rows, flatten=flatten, block=block))
+    assert all(rows is None or part.table.num_rows <= rows for part in parts)
+    table = pa.concat_tables([part.table for part in parts], promote_options="default") if parts else pa.table({})
+    names = [name for name in table.column_names if name != "source_position"]
+    return names, table.to_pylist(), [(row.position, row.raw, row.rule) for part in parts for row in part.unreadable]
+
+
+def by_lines(content: str, *, flatten: str | None = None) -> Told:
+    """The same by the reader that goes line by line."""
+    lines = enumerate(io.StringIO(content, newline=""), start=1)
+    found = parse_json_lines(lines, where="a.jsonl", separator=flatten)
+    names = list(dict.fromkeys(name for row in found.rows for name in row))
+    rows = [
+        {**{name: row.get(name) for name in names}, "source_position": f"a.jsonl line {number}"}
+        for row, number in zip(found.rows, found.numbers, strict=True)
+    ]
+    return names, rows, [(row.position, row.raw, row.rule) for row in found.unreadable]
+
+
+@given(LINES, st.integers(1, 120), st.sampled_from([None, 1, 3]), st.sampled_from([None, "_"]))
+@example('{"n": 1}\n{"n": 1.50}\n', 200, None, None)
+@example('{"n": 1.5}\n{"n": 7}\n{"n": 7.0}\n', 10, None, None)
+@example('{"a": "x"}\n{"n": 1}\n', 8, 1, None)
+@example('{"a": null}\n{"a": "2013-01-01"}\n', 8, None, None)
+@example('{"q\\"n": 1.50, "n": 1.5}\n', 200, None, None)
+@settings(max_examples=2000, deadline=None)
+def test_blocks_give_what_lines_give(content: str, block: int, rows: int | None, flatten: str | None) -> None:
+    """Columns in their order, texts as they are written, positions and unreadable lines are the same."""
+    assert by_blocks(content, block=block, rows=rows, flatten=flatten) == by_lines(content, flatten=flatten)
+
+
+def test_flat_objects_are_not_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that Arrow would write otherwise, missing keys, times and escapes are no reason for the slow way."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("read line by line")
+
+    monkeypatch.setattr(json_blocks, "parse_json_lines", refuse)
+    content = '{"n": 1.10, "at": "2013-01-01T00:00:00Z"}\n{"n": 12, "b": true}\n\n{"n": -0, "m": 1e5}\r\n{"n": null, "t": "a\\"b"}\n'
+    names, rows, _ = by_blocks(content, block=10_000)
+    assert names == ["n", "at", "b", "m", "t"]
+    assert [row["n"] for row in rows] == ["1.10", "12", "-0", None]
+    assert (rows[0]["at"], rows[1]["b"], rows[2]["m"], rows[3]["t"]) == ("2013-01-01T00:00:00Z", "true", "1e5", 'a"b')
+    assert rows[2]["source_position"] == "a.jsonl line 4"
+
+
+@pytest.mark.parametrize("value", [0.1, 1e22, 5e-324, 123456.789, 1 / 3, 2**53 + 1, -0.0, 1e16, 10**18])
+def test_numbers_of_python_stay_as_written(value: Any) -> None:
+    """What Python's own writer makes of a number is what arrives."""
+    content = "".join(f"{json.dumps({'n': number})}\n" for number in (value, 1.5, 7))
+    _, rows, _ = by_blocks(content, block=10_000)
+    assert [row["n"] for row in rows] == [json.dumps(value), "1.5", "7"]
+
+
+def test_a_byte_of_another_encoding_is_an_error(tmp_path: Path) -> None:
+    """It is found wherever it stands."""
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": "x"}\n' * 1000 + b'{"a": "caf\xe9"}\n' + b'{"a": "x"}\n' * 1000)
+    with pytest.raises(SourceFormatError, match="not utf-8 \\(byte 0xe9"):
+        FilesResource(base_folder=str(tmp_path)).read_json_lines("a.jsonl")
