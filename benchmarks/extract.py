@@ -84,8 +84,24 @@ def _ours_postgresql(place: Place) -> pd.DataFrame:
 
 
 def _pandas_sqlite(place: Place) -> pd.DataFrame:
+    import sqlalchemy as sa
+
+    with sa.create_engine(f"sqlite:///{place.folder}/orders.sqlite").connect() as connection:
+        return pd.read_sql(sa.text(QUERY), connection)
+
+
+def _bare_sqlite(place: Place) -> pd.DataFrame:
     with contextlib.closing(sqlite3.connect(place.folder / "orders.sqlite")) as connection:
         return pd.read_sql(QUERY, connection)
+
+
+def _adbc_sqlite(place: Place) -> pd.DataFrame:
+    import adbc_driver_sqlite.dbapi as driver
+
+    with driver.connect(str(place.folder / "orders.sqlite")) as connection, connection.cursor() as cursor:
+        cursor.execute(QUERY)
+        frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas()
+        return frame
 
 
 def _ours_sqlite(place: Place) -> pd.DataFrame:
@@ -128,7 +144,9 @@ METHODS: dict[str, Method] = {
     "postgresql pandas": _ready(_pandas_postgresql, "sqlalchemy", "psycopg2"),
     "postgresql adbc": _ready(_adbc_postgresql, "adbc_driver_postgresql.dbapi"),
     "sqlite ours": _ready(_ours_sqlite, *_OURS),
-    "sqlite pandas": _ready(_pandas_sqlite),
+    "sqlite pandas": _ready(_pandas_sqlite, "sqlalchemy"),
+    "sqlite pandas, sqlite3": _ready(_bare_sqlite),
+    "sqlite adbc, unchecked": _ready(_adbc_sqlite, "adbc_driver_sqlite.dbapi"),
     "json ours": _ready(lambda place: _files(place).read_json_lines("orders.jsonl"), *_OURS, "pyarrow.json"),
     "json pandas": _ready(lambda place: pd.read_json(_file(place, "orders.jsonl"), lines=True)),
     "json polars": _ready(_polars_json, "polars"),
@@ -150,6 +168,13 @@ def measured(place: Place, rounds: int) -> list[Row]:
         Row("PostgreSQL 300,000 x 16: memory", found["postgresql ours"].peak_mib, memory, "MiB", 1 / 3, 1 / 4),
         times("JSON lines 200,000 x 16", found, "json ours", ["json pandas", "json polars"], floor=8, aim=13),
         times("Excel 20,000 x 16", found, "excel ours", ["excel pandas"], floor=4, aim=5.6),
-        times("SQLite 200,000 x 16", found, "sqlite ours", ["sqlite pandas"], floor=4, aim=6),
+        times(
+            "SQLite 200,000 x 16",
+            found,
+            "sqlite ours",
+            ["sqlite pandas", "sqlite pandas, sqlite3", "sqlite adbc, unchecked"],
+            floor=4,
+            aim=6,
+        ),
         times("CSV 300,000 x 16 as text with positions", found, "csv ours", ["csv pandas", "csv polars"], floor=None, aim=None),
     ]

@@ -9,11 +9,13 @@ Not here: which rows are asked for (`sql.py`).
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import adbc_driver_manager
+import adbc_driver_sqlite
 import adbc_driver_sqlite.dbapi
 import pandas as pd
 import pyarrow as pa
@@ -31,8 +33,9 @@ from etl_assets.postgres.copy_out import refuse_repeated_columns
 _DIALECT: Any = sqlite.dialect()
 _quoted: Callable[[str], str] = _DIALECT.identifier_preparer.quote_identifier
 _BINDABLE = (int, float, str, bytes)
-_UNSUITED = (adbc_driver_manager.Error, OSError, pa.ArrowException, UnicodeDecodeError)
+_UNSUITED = (adbc_driver_manager.Error, sqlite3.Error, OSError, pa.ArrowException, UnicodeDecodeError)
 _WAIT_SECONDS = 5
+_BATCH_ROWS, _ROWS_OF_BATCH = adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value, 16_384
 _FITS_FLOAT = "typeof({0}) = 'integer' AND {0} BETWEEN -9007199254740992 AND 9007199254740992"
 # What an Arrow column of ADBC shall hold; anything else it would turn into that type, or stop at.
 _WOULD_CHANGE = {
@@ -123,24 +126,47 @@ class _SqliteSession:
     def _fast(self, text: str, values: Sequence[Any], rows: int | None) -> Iterator[pd.DataFrame] | None:
         """The result by ADBC; None where it would not be exact, or where ADBC cannot answer: the plain path then says why."""
         connection = cursor = None
+        version = self._version()
         try:
             # The driver's own transaction makes the look and the rows one snapshot.
             connection = adbc_driver_sqlite.dbapi.connect(self._address)
-            cursor = connection.cursor()
+            cursor = connection.cursor(adbc_stmt_kwargs={_BATCH_ROWS: _ROWS_OF_BATCH})
             cursor.execute(text, values or None)
             reader = cursor.fetch_record_batch()
-            if _is_exact(connection, text, values, reader.schema):
+            changes = _changes(text, reader.schema)
+            if changes is None:
+                return None
+            if rows is None:
+                return self._whole(connection, reader, changes, values, version)
+            if not _exists(connection, changes, values):
                 empty = _without_values(connection, text, values, reader.schema)
-                if rows is not None:
-                    streamed = _stream(connection, cursor, reader, empty, rows)
-                    connection = cursor = None  # closed by the stream
-                    return streamed
-                return iter([_frame(reader.read_all(), empty)])
+                streamed = _stream(connection, cursor, reader, empty, rows)
+                connection = cursor = None  # closed by the stream
+                return streamed
         except _UNSUITED:
             pass
         finally:
             _close(cursor, connection)
         return None
+
+    def _whole(self, connection: Any, reader: Any, changes: str, values: Sequence[Any], version: int) -> Iterator[pd.DataFrame] | None:
+        """All rows, read while another connection looks whether they are exact."""
+        with closing(sqlite3.connect(self._address, uri=True, isolation_level=None, check_same_thread=False)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+            if self._version() != version:  # somebody has written: two connections need not see the same
+                return None if _exists(connection, changes, values) else iter([_frame(reader.read_all())])
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite") as thread:
+                look = thread.submit(lambda: other.execute(changes, values).fetchone() == (1,))
+                try:
+                    table = reader.read_all()
+                    return None if look.result() else iter([_frame(table)])
+                finally:
+                    other.interrupt()  # when the rows cannot be read, nobody waits for the look
+
+    def _version(self) -> int:
+        """Changes with each commit of somebody else."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _compiled(statement: Any, where: str) -> tuple[str, list[Any]]:
@@ -154,22 +180,27 @@ def _compiled(statement: Any, where: str) -> tuple[str, list[Any]]:
     return text, list(bound.values())
 
 
-def _is_exact(connection: Any, text: str, values: Sequence[Any], schema: pa.Schema) -> bool:
+def _changes(text: str, schema: pa.Schema) -> str | None:
+    """The query that finds a value which ADBC would change; None where its columns cannot be told apart, or are of unknown types."""
     changes = [_WOULD_CHANGE[str(field.type)].format(_quoted(field.name)) for field in schema if str(field.type) in _WOULD_CHANGE]
     if len(changes) < len(schema) or len(set(schema.names)) < len(schema):
-        return False
-    return not _exists(connection, text, values, " OR ".join(changes))
+        return None
+    return _found(text, " OR ".join(changes))
 
 
 def _without_values(connection: Any, text: str, values: Sequence[Any], schema: pa.Schema) -> set[str]:
     """Columns that are all NULL, which ADBC takes for integers."""
     integers = [field.name for field in schema if str(field.type) == "int64"]
-    return {name for name in integers if not _exists(connection, text, values, f"{_quoted(name)} IS NOT NULL")}
+    return {name for name in integers if not _exists(connection, _found(text, f"{_quoted(name)} IS NOT NULL"), values)}
 
 
-def _exists(connection: Any, text: str, values: Sequence[Any], condition: str) -> bool:
+def _found(text: str, condition: str) -> str:
+    return f"SELECT EXISTS (SELECT 1 FROM ({text}\n) WHERE {condition})"
+
+
+def _exists(connection: Any, query: str, values: Sequence[Any]) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT EXISTS (SELECT 1 FROM ({text}\n) WHERE {condition})", values or None)
+        cursor.execute(query, values or None)
         return bool(cursor.fetchone() == (1,))
 
 
@@ -191,10 +222,12 @@ def _close(*opened: Any) -> None:
             one.close()
 
 
-def _frame(table: pa.Table, empty: set[str]) -> pd.DataFrame:
+def _frame(table: pa.Table, empty: set[str] | None = None) -> pd.DataFrame:
+    """The rows as a frame; columns that are all NULL are named where the table is only some of the rows."""
     table.validate(full=True)  # text that is no UTF-8 would only show when it is used
-    for place, name in enumerate(table.column_names):
-        if name in empty:
+    for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        is_empty = column.null_count == len(table) and pa.types.is_int64(column.type) if empty is None else name in empty
+        if is_empty:
             table = table.set_column(place, name, pa.nulls(table.num_rows))
     return arrow_to_frame(table)
 
