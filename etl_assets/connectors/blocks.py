@@ -5,16 +5,12 @@ Not here: encodings (`encoding.py`), what the text holds (`csv_blocks.py`, `json
 
 import codecs
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from io import StringIO, TextIOWrapper
-from typing import Any, TypeVar
-
-Result = TypeVar("Result")
+from typing import Any
 
 BLOCK_BYTES = 4 * 2**20
 _FEW_BYTES = 64 * 1024
-_TOGETHER = 2
 
 
 class TextBlocks:
@@ -101,16 +97,4 @@ class TextBlocks:
         self._most = self._size
 
 
-def results(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """What tasks return, in their order; two run in threads while the next one is made."""
-    running: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(max_workers=_TOGETHER, thread_name_prefix="blocks") as threads:
-        for task in tasks:
-            if len(running) == _TOGETHER:
-                yield running.popleft().result()
-            running.append(threads.submit(task))
-        while running:
-            yield running.popleft().result()
-
-
-__all__ = ["BLOCK_BYTES", "TextBlocks", "results"]
+__all__ = ["BLOCK_BYTES", "TextBlocks"]

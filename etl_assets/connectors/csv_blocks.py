@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, results
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks
 from etl_assets.connectors.csv_text import CsvBatch, CsvFormat, CsvRecords
-from etl_assets.frames import POOL, arrow_to_frame
+from etl_assets.frames import POOL, arrow_to_frame, results
 
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
 

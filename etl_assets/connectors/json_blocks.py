@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, results
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks
 from etl_assets.connectors.records import parse_json_lines
-from etl_assets.frames import POOL, arrow_to_frame, in_one
+from etl_assets.frames import POOL, arrow_to_frame, in_one, results
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
@@ -85,27 +85,29 @@ def _together(tables: list[pa.Table]) -> pa.Table:
     return whole.select([*(name for name in whole.column_names if name != SOURCE_POSITION), SOURCE_POSITION])
 
 
-@dataclass(kw_only=True)
 class _Known:
-    """What the blocks before have shown; blocks in other threads may add to it at once, and what is forgotten is learnt again.
+    """What blocks have shown; those in other threads may add to it at once, and what is forgotten is learnt again.
 
     Attributes:
-        types: Arrow types by key. Of text it has to be told, or makes times of some; of the rest it need not guess.
         is_nested: Objects hold others, or lists, which have to stay as they are written.
     """
 
-    types: Mapping[str, pa.DataType] = field(default_factory=dict)
-    is_nested: bool = False
+    def __init__(self) -> None:
+        self.is_nested = False
+        self._types: Mapping[str, tuple[int, pa.DataType]] = {}
 
-    @property
-    def texts(self) -> dict[str, pa.DataType]:
-        """The keys of text."""
-        return {name: type_ for name, type_ in self.types.items() if pa.types.is_large_string(type_)}
+    def types(self, before: int) -> dict[str, pa.DataType]:
+        """Arrow types by key, as blocks before a line have shown: of later ones the columns would have another order."""
+        return {name: type_ for name, (number, type_) in self._types.items() if number < before}
 
-    def add(self, schema: pa.Schema) -> None:
-        """Remember what a block was read as."""
-        found = {name: pa.large_string() if _is_text(type_) else type_ for name, type_ in zip(schema.names, schema.types, strict=True)}
-        self.types = {**self.types, **{name: type_ for name, type_ in found.items() if not pa.types.is_null(type_)}}
+    def add(self, before: int, schema: pa.Schema) -> None:
+        """Remember what a block after so many lines was read as."""
+        known = dict(self._types)
+        for name, type_ in zip(schema.names, schema.types, strict=True):
+            if not pa.types.is_null(type_):
+                number, _ = known.get(name, (before, None))
+                known[name] = (min(number, before), pa.large_string() if _is_text(type_) else type_)
+        self._types = known
 
 
 def _is_text(type_: pa.DataType) -> bool:
@@ -179,21 +181,25 @@ class _Block:
 
     def _table(self, known: _Known) -> pa.Table | None:
         """One text column per key; None where the lines hold other things than flat objects that agree in kind."""
-        told = known.types
+        told = known.types(self.before)
         read = self._read(told)
-        if read is None and len(told) > len(known.texts):
-            told = known.texts  # a number is none of the kind that it was before
+        if read is None:
+            # A number is none of the kind that it was before, perhaps.
+            told = {name: type_ for name, type_ in told.items() if pa.types.is_large_string(type_)}
             read = self._read(told)
-        if read is not None and any(pa.types.is_timestamp(type_) for type_ in read.schema.types):
-            known.add(read.schema)
-            told = known.types
-            read = self._read(told)
+        if read is None:
+            return None
+        times = [name for name in read.column_names if pa.types.is_timestamp(read.schema.field(name).type)]
+        if times:
+            told = {**told, **dict.fromkeys(times, pa.large_string())}
+            again = self._read(told)
+            read = None if again is None else again.select(read.column_names)
         if read is None or len(read) != len(self.starts) or SOURCE_POSITION in read.column_names:
             return None
         known.is_nested = any(pa.types.is_nested(type_) for type_ in read.schema.types)
         if known.is_nested:
             return None
-        known.add(read.schema)
+        known.add(self.before, read.schema)
         # Arrow gives columns that it was told of, even where no object has the key.
         empty = [name for name in told if read[name].null_count == len(read)]
         brought = read.drop_columns([name for name in empty if _quoted(name).encode() not in self.data])

@@ -5,6 +5,8 @@ time zone keeps its instant (as UTC). NULL and NaN of a float column both read a
 does not know come as PostgreSQL's own text.
 """
 
+import functools
+import itertools
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +20,12 @@ import pyarrow.csv
 from sqlalchemy.engine import Connection
 
 from etl_assets.errors import SourceFormatError
-from etl_assets.frames import arrow_to_series, decimals, in_tables
+from etl_assets.frames import POOL, arrow_to_series, decimals, in_tables, results
 from etl_assets.postgres import arrays
 from etl_assets.postgres.types import arrow_type_for_reading
 
 _BUFFER_BYTES = 2**20
+_BLOCK_BYTES = 2**19  # larger ones are not faster, and take more memory
 
 
 def read_query(
@@ -35,12 +38,12 @@ def read_query(
 
 def read_arrow(connection: Connection, query: str, *, where: str) -> pa.Table:
     """All rows of a query as an Arrow table; see `stream_query`. A type without an exact Arrow counterpart is PostgreSQL's text."""
-    ((table, types),) = _stream_tables(connection, query, None, rows=None, where=where)
-    for place, (name, type_name) in enumerate(types):
+    ((columns, types),) = _stream_columns(connection, query, None, rows=None, where=where)
+    for place, (_, type_name) in enumerate(types):
         if type_name == "bytea":
-            texts = table.column(place).to_pylist()
-            table = table.set_column(place, name, pa.array([None if t is None else bytes.fromhex(t[2:]) for t in texts], pa.large_binary()))
-    return table
+            texts = columns[place].to_pylist()
+            columns[place] = pa.array([None if t is None else bytes.fromhex(t[2:]) for t in texts], pa.large_binary())
+    return pa.table(columns, names=[name for name, _ in types])
 
 
 def stream_query(
@@ -69,13 +72,13 @@ def stream_query(
         SourceFormatError: Two columns share a name, or a value lies outside what Arrow can hold (a date before year 1, infinity).
         sqlalchemy.exc.DBAPIError, psycopg2.Error: The server refused the query, or the connection broke.
     """
-    for table, types in _stream_tables(connection, query, parameters, rows=rows, where=where):
-        yield _to_frame(table, types, where, lists=lists)
+    for columns, types in _stream_columns(connection, query, parameters, rows=rows, where=where):
+        yield _to_frame(columns, types, where, lists=lists)
 
 
-def _stream_tables(
+def _stream_columns(
     connection: Connection, query: str, parameters: Mapping[str, Any] | None, *, rows: int | None, where: str
-) -> Iterator[tuple[pa.Table, list[tuple[str, str]]]]:
+) -> Iterator[tuple[list[pa.ChunkedArray], list[tuple[str, str]]]]:
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor:
         bound = cursor.mogrify(query, parameters).decode(driver.encoding) if parameters else query
@@ -85,7 +88,10 @@ def _stream_tables(
         # Every value quoted, so that an unquoted empty field is NULL and a quoted one is ''.
         with _copied(cursor, f"COPY ({bound}\n) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE *)") as file:
             for table in _parse(file, types, rows, where):
-                yield table, types
+                columns = list(table.columns)
+                # Whoever takes a column away frees it.
+                del table
+                yield columns, types
 
 
 @contextmanager
@@ -157,7 +163,6 @@ def _parse(file: Any, types: Sequence[tuple[str, str]], rows: int | None, where:
     if not names or not file.peek(1):
         yield pa.table({name: pa.array([], arrow_type_for_reading(type_name)) for name, type_name in types})
         return
-    read = pyarrow.csv.ReadOptions(column_names=names, block_size=8 * 2**20 if rows is None else 2**20)
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1)
     convert = pyarrow.csv.ConvertOptions(
         column_types={name: arrow_type_for_reading(type_name) for name, type_name in types},
@@ -167,29 +172,56 @@ def _parse(file: Any, types: Sequence[tuple[str, str]], rows: int | None, where:
         true_values=["t"],
         false_values=["f"],
     )
+
+    def parsed(records: bytes) -> pa.Table:
+        read = pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(records) + 1)
+        return pyarrow.csv.read_csv(pa.BufferReader(records), read, parse, convert, memory_pool=POOL)
+
+    tables = results(functools.partial(parsed, records) for records in _whole_records(file))
     try:
         if rows is None:
-            yield pyarrow.csv.read_csv(file, read, parse, convert)
+            yield pa.concat_tables(list(tables))
         else:
-            yield from in_tables(pyarrow.csv.open_csv(file, read, parse, convert), rows)
+            yield from in_tables(itertools.chain.from_iterable(table.to_batches() for table in tables), rows)
     except pa.ArrowInvalid as error:
         raise SourceFormatError(
             where, f"a value cannot be held exactly ({error}).", "select that column cast to text, as in `SELECT valid_to::text`."
         ) from error
 
 
-def _to_frame(table: pa.Table, types: Sequence[tuple[str, str]], where: str, *, lists: bool) -> pd.DataFrame:
-    columns: dict[str, Any] = {}
-    for (name, type_name), column in zip(types, table.columns, strict=True):
+def _whole_records(file: Any) -> Iterator[bytes]:
+    """What COPY sends, in blocks that end where a record does: at a line end with as many opening as closing quotes before it."""
+    held = b""
+    while block := file.read(_BLOCK_BYTES):
+        held += block
+        end = len(held)
+        is_inside = held.count(b'"') % 2 == 1
+        while (newline := held.rfind(b"\n", 0, end)) >= 0:
+            is_inside ^= held.count(b'"', newline, end) % 2 == 1
+            if not is_inside:
+                yield held[: newline + 1]
+                held = held[newline + 1 :]
+                break
+            end = newline
+    if held:
+        yield held
+
+
+def _to_frame(columns: list[pa.ChunkedArray], types: Sequence[tuple[str, str]], where: str, *, lists: bool) -> pd.DataFrame:
+    """The columns as a frame; each is taken out of the list, so that not all are there twice."""
+    rows = len(columns[0]) if columns else 0
+    series: dict[str, Any] = {}
+    for name, type_name in types:
+        column = columns.pop(0)
         if type_name.startswith("numeric") and not type_name.endswith("[]") and not pa.types.is_decimal(column.type):
-            columns[name] = decimals(column)
+            series[name] = decimals(column)
         elif type_name == "bytea":
-            columns[name] = pd.Series([None if text is None else bytes.fromhex(text[2:]) for text in column.to_pylist()], dtype=object)
+            series[name] = pd.Series([None if text is None else bytes.fromhex(text[2:]) for text in column.to_pylist()], dtype=object)
         elif lists and type_name.endswith("[]"):
-            columns[name] = _lists(column, type_name, f"{where}, column {name}")
+            series[name] = _lists(column, type_name, f"{where}, column {name}")
         else:
-            columns[name] = arrow_to_series(column)
-    return pd.DataFrame(columns, columns=[name for name, _ in types], index=pd.RangeIndex(table.num_rows))
+            series[name] = arrow_to_series(column)
+    return pd.DataFrame(series, columns=[name for name, _ in types], index=pd.RangeIndex(rows), copy=False)
 
 
 def _lists(texts: pa.ChunkedArray, type_name: str, where: str) -> "pd.Series[Any]":

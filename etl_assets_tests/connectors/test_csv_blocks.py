@@ -51,7 +51,7 @@ def one_by_one(content: str, format_: CsvFormat) -> tuple[list[dict[str, str | N
 @example('1,2\r\n3,"4\r\n5"\r\n', "h,i", "\n", 4, '"', ("",), 2)
 @example("1,2\r", "h,i", "\n", 4, '"', ("",), 2)
 @example('1,"2\n\n\n', "h,i", "\n", 2, '"', ("",), 2)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_blocks_give_what_records_give(
     body: str, header: str, end: str, block: int, quote: str | None, null_markers: tuple[str, ...], rows: int
 ) -> None:

@@ -66,7 +66,7 @@ def by_lines(content: str, *, flatten: str | None = None) -> Told:
 @example('{"a": "x"}\n{"n": 1}\n', 8, 1, None)
 @example('{"a": null}\n{"a": "2013-01-01"}\n', 8, None, None)
 @example('{"q\\"n": 1.50, "n": 1.5}\n', 200, None, None)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_blocks_give_what_lines_give(content: str, block: int, rows: int | None, flatten: str | None) -> None:
     """Columns in their order, texts as they are written, positions and unreadable lines are the same."""
     assert by_blocks(content, block=block, rows=rows, flatten=flatten) == by_lines(content, flatten=flatten)

@@ -16,7 +16,7 @@ from etl_assets.loading.selection import Selection
 from etl_assets.loading.table import TableRef
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets.postgres.connection import make_engine
-from etl_assets.postgres.copy_out import read_query
+from etl_assets.postgres.copy_out import read_query, stream_query
 
 TABLE = TableRef(schema="S%", table='t"%')
 
@@ -159,6 +159,15 @@ def test_a_value_larger_than_a_block_arrives(connection: sa.Connection) -> None:
     """A text longer than the parser's block survives."""
     frame = read_query(connection, "SELECT repeat('x', 9 * 1024 * 1024) AS v FROM generate_series(1, 2)", where="test")
     assert frame["v"].str.len().tolist() == [9 * 1024 * 1024] * 2
+
+
+@pytest.mark.parametrize("rows", [None, 2])
+def test_a_long_value_full_of_quotes_and_line_breaks_arrives(connection: sa.Connection, rows: int | None) -> None:
+    """Blocks end between records, wherever quotes and line breaks stand in a value longer than several of them."""
+    query = """SELECT n, repeat(E'"\n,"\n\n', 200000) || n AS v, NULL::text AS w FROM generate_series(1, 5) AS n"""
+    frame = pd.concat(list(stream_query(connection, query, rows=rows, where="test")), ignore_index=True)
+    assert frame["v"].tolist() == ['"\n,"\n\n' * 200_000 + str(number) for number in range(1, 6)]
+    assert (frame["n"].tolist(), frame["w"].isna().tolist()) == ([1, 2, 3, 4, 5], [True] * 5)
 
 
 def test_nan_of_numeric_is_a_decimal(connection: sa.Connection) -> None:
