@@ -39,7 +39,7 @@ faults: install-development ## Load under 540 faults (about ten minutes) and wri
 	$(VENV)/bin/python -m etl_assets_tests.faults --report docs/reports/faults.json
 
 bench: install-development $(VENV)/peers/.installed ## Measure against what people would use instead (about an hour) and write docs/reports/benchmarks.md
-	$(VENV)/bin/python -m compileall -q benchmarks
+	$(VENV)/bin/python -m compileall -q airflow_bridge benchmarks etl_assets etl_assets_tests
 	$(VENV)/bin/python -m benchmarks
 
 check: install-development ## Run linters and types only

@@ -1,4 +1,4 @@
-"""The bridge against what people would write instead, on a real Airflow: `python -m benchmarks.bridge [parse] [run] [cpu]`.
+"""The bridge against what people would write instead, on a real Airflow: `python -m benchmarks parse run cpu`.
 
     parse   DAG files of 1,000 tasks: hand-written EmptyOperators, importing the definitions, Cosmos' manifest mode; each in a new process
     run     60 and 200 assets in an Airflow with 4 slots, all on PostgreSQL, against empty PythonOperators
@@ -23,14 +23,14 @@ import psutil
 
 from airflow_bridge.local_airflow import LocalAirflow, RunningAirflow
 from benchmarks.bridge_project import upstream_of, width_of
-from benchmarks.report import Row, medians, write
+from benchmarks.place import packages_of_peers
+from benchmarks.report import Row, medians
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets.ports import free_port
 from etl_assets_tests.acceptance.airflow_api import AirflowApi
 from etl_assets_tests.httpbin_server import get, start_server, stop_server
 
 ROOT = Path(__file__).parents[1]
-PEERS = next((Path(sys.prefix) / "peers" / "lib").glob("python3*/site-packages"), Path(sys.prefix))
 MODULE = "benchmarks.bridge_project"
 REPEATS = int(os.environ.get("BENCHMARK_REPEATS", "5"))
 LARGE, SMALL, RUNNING = 1000, 60, 60
@@ -38,8 +38,8 @@ PACKAGES = ("apache-airflow", "dagster", "dagster-postgres", "psycopg2-binary")
 
 # What a process has imported before it reads the file: preload does so, and any local settings can.
 PRELOADED = {
-    "bridge": "airflow_bridge.dags", "small": "airflow_bridge.dags", "all outlets": "airflow_bridge.dags", "cosmos": "cosmos",
-    "by hand": "airflow.providers.standard.operators.empty",
+    "bridge": "airflow_bridge.dags", "tenth": "airflow_bridge.dags", "small": "airflow_bridge.dags", "all outlets": "airflow_bridge.dags",
+    "cosmos": "cosmos", "by hand": "airflow.providers.standard.operators.empty",
 }  # fmt: skip
 
 BRIDGE = """# airflow dag
@@ -142,15 +142,16 @@ def parse() -> list[Row]:
     """Rows about DAG files of 1,000 tasks."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
-        for count in (LARGE, SMALL, 8):
+        for count in (LARGE, LARGE // 10, SMALL, 8):
             export(folder / str(count), count)
         texts = {
             "bridge": BRIDGE.format(folder=folder, count=LARGE, more=""),
+            "tenth": BRIDGE.format(folder=folder, count=LARGE // 10, more=""),
             "small": BRIDGE.format(folder=folder, count=8, more=""),
             "all outlets": BRIDGE.format(folder=folder, count=LARGE, more=', outlets="all"'),
             "by hand": BY_HAND.format(count=LARGE, width=width_of(LARGE)),
             "definitions": DEFINITIONS.format(count=LARGE),
-            "cosmos": COSMOS.format(peers=PEERS, folder=folder),
+            "cosmos": COSMOS.format(peers=packages_of_peers()[0], folder=folder),
         }
         dbt_project(folder, LARGE)
         environment = {**os.environ, "AIRFLOW_HOME": str(folder / "airflow"), "PYTHONPATH": str(ROOT)}
@@ -179,6 +180,7 @@ def parse() -> list[Row]:
         found = medians(
             {
                 "bridge": lambda: measured("parse", "bridge")["seconds"],
+                "tenth": lambda: measured("parse", "tenth")["seconds"],
                 "by hand": lambda: measured("parse", "by hand")["seconds"],
                 "definitions": lambda: measured("parse", "definitions")["seconds"],
                 "cosmos": lambda: measured("parse", "cosmos")["seconds"],
@@ -209,6 +211,7 @@ def parse() -> list[Row]:
                 1.3,
             ),
             Row("T4: parse 1,000 assets, without dagster and pandas", found["bridge"], imported, cpu, 0.08, 0.06),
+            Row("growth: parse ten times the assets", found["bridge"], {"a tenth": found["tenth"]}, cpu, 11, 10),
             Row("T10: serialised DAG of 1,000 assets", sizes["bridge"], {"EmptyOperators by hand": sizes["by hand"]}, "bytes", 1.1, 0.96),
             Row("T10: with all assets as outlets", sizes["all outlets"], {"EmptyOperators by hand": sizes["by hand"]}, "bytes", 1.8, 1.73),
             Row("T11: export 1,000 assets", found["export"], {"importing the definitions": found["import"]}, cpu, 1.5, 1.3),
@@ -422,18 +425,3 @@ def launching(api: AirflowApi, running: RunningAirflow, folder: Path, port: int)
         return (tree(server.process.pid) + workers(running) - before) / 12
     finally:
         stop_server(server.process)
-
-
-def main() -> None:
-    """Measure what the arguments name; all of it without any."""
-    wanted = sys.argv[1:] or ["parse", "run", "cpu"]
-    for name, measure in (("parse", parse), ("run", run), ("cpu", cpu)):
-        if name in wanted:
-            rows = measure()
-            write(f"bridge, {name}", rows, PACKAGES)
-            for row in rows:
-                sys.stdout.write(f"{row.name}: {row.ratio}x of {next(iter(row.peers))} ({'holds' if row.holds else 'missed'})\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.place import packages_of_peers
+
 
 def main() -> None:
     """Measure what the arguments say."""
@@ -19,7 +21,7 @@ def main() -> None:
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.serialization.serialized_objects import DagSerialization
 
-    sys.path.append(str(Path(sys.prefix) / "peers"))
+    sys.path += packages_of_peers()
     if module:
         importlib.import_module(module)
     if task:

@@ -1,20 +1,24 @@
 """What was measured, as `docs/reports/benchmarks.json`, and the page made from it.
 
-Not here: the measurements (`bridge.py`).
+Not here: the measurements (the chapters), what they mean (`docs/performance.md`).
 """
 
 import dataclasses
+import datetime
 import importlib.metadata
 import json
 import os
 import platform
 import statistics
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from benchmarks.harness import Measure
+from benchmarks.harness import PEERS, Measure
 
+_GIVEN = ("name", "ours", "peers", "unit", "floor", "aim", "higher", "cpu")
 REPORTS = Path(__file__).parents[1] / "docs" / "reports"
 
 
@@ -56,6 +60,17 @@ class Row:
         object.__setattr__(self, "holds", beyond(self.floor))
         object.__setattr__(self, "reached", beyond(self.aim))
 
+    @property
+    def shown(self) -> str:
+        """The ratio for people; the value with its unit where there is nobody to compare with."""
+        return f"{self.ratio:.3g}x" if self.peers else f"{self.ratio:.3g} {self.unit}"
+
+    def limit(self, value: float | None) -> str:
+        """A floor or an aim for people; "" for none."""
+        if value is None:
+            return ""
+        return f"{'>=' if self.higher else '<='} {value:.3g}{'x' if self.peers else ''}"
+
 
 def times(name: str, found: Mapping[str, Measure], ours: str, peers: Sequence[str], *, floor: float | None, aim: float | None) -> Row:
     """How many times as fast ours is as the first of the peers, by the clock.
@@ -82,39 +97,53 @@ def medians(measures: Mapping[str, Callable[[], float]], repeats: int) -> dict[s
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def write(chapter: str, rows: Sequence[Row], packages: Sequence[str], folder: Path = REPORTS) -> None:
-    """Put the rows of one chapter into the report, and make the page anew."""
+def write(chapter: str, rows: Sequence[Row], packages: Sequence[str], peers: Sequence[str] = (), folder: Path = REPORTS) -> None:
+    """Put the rows of one chapter into the report, and make the page anew.
+
+    Args:
+        chapter: Its name.
+        rows: What was measured.
+        packages: Packages of ours whose versions count.
+        peers: Packages of `.venv/peers` whose versions count.
+        folder: Of the report.
+    """
     path = folder / "benchmarks.json"
     content = json.loads(path.read_text()) if path.exists() else {}
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    machine = {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count()}
-    content[chapter] = {"machine": machine, "versions": versions, "rows": [dataclasses.asdict(row) for row in rows]}
+    versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    versions |= {f"{name} (peer)": version for name, version in _versions_of_peers(peers).items()}
+    machine = {"cores": os.cpu_count(), "system": platform.system(), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    content[chapter] = {"machine": machine, "rows": [{**dataclasses.asdict(row), "versions": versions} for row in rows]}
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     (folder / "benchmarks.md").write_text(_page(content))
 
 
-def _page(content: Mapping[str, Mapping[str, object]]) -> str:
+def _versions_of_peers(packages: Sequence[str]) -> dict[str, str]:
+    if not packages:
+        return {}
+    code = f"import importlib.metadata as m, json; print(json.dumps({{name: m.version(name) for name in {list(packages)!r}}}))"
+    done = subprocess.run([str(PEERS), "-c", code], check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def _page(content: Mapping[str, Any]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Medians; ratios are of measurements that took turns in one run. Made from `benchmarks.json` by `make benchmarks`.",
+        "Medians; ratios are of measurements that took turns in one run, each in a new process. `make bench` makes this page from",
+        "`benchmarks.json`; what was found on the way is in [performance.md](../performance.md).",
         "",
     ]
     for chapter, found in sorted(content.items()):
-        machine, versions, rows = found["machine"], found["versions"], found["rows"]
-        assert isinstance(machine, dict)
-        assert isinstance(versions, dict)
-        assert isinstance(rows, list)
         lines += [f"## {chapter}", "", "| what | ratio | floor | aim | ours | others |", "|---|---|---|---|---|---|"]
-        for row in rows:
-            sign = ">=" if row["higher"] else "<="
-            others = ", ".join(f"{name} {value:.4g}" for name, value in row["peers"].items())
-            mark = "" if row["holds"] else " (missed)"
+        for told in found["rows"]:
+            row = Row(**{name: told[name] for name in _GIVEN})
+            others = ", ".join(f"{name} {value:.4g}" for name, value in row.peers.items())
+            mark = " (missed)" if not row.holds else ""
             lines.append(
-                f"| {row['name']} | {row['ratio']:.3g}x{mark} | {sign} {row['floor']}x | {sign} {row['aim']}x "
-                f"| {row['ours']:.4g} {row['unit']} | {others} |"
+                f"| {row.name} | {row.shown}{mark} | {row.limit(row.floor)} | {row.limit(row.aim)} | {row.ours:.4g} {row.unit} | {others} |"
             )
-        told = [f"{name} {value}" for name, value in versions.items()]
-        lines += ["", f"Python {machine['python']}, {machine['cores']} cores; {', '.join(told)}.", ""]
+        versions = ", ".join(f"{name} {value}" for name, value in (found["rows"][0]["versions"] if found["rows"] else {}).items())
+        machine = found["machine"]
+        lines += ["", f"{machine['date']}, {machine['system']}, {machine['cores']} cores; {versions}.", ""]
     return "\n".join(lines)

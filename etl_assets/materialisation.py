@@ -48,6 +48,7 @@ from etl_assets.metadata import (
     describe_rejected,
     fresh,
 )
+from etl_assets.progress import Report, listening
 from etl_assets.receptions import BatchReception, FrameReception, RefusedError
 from etl_assets.watermarks import Value
 
@@ -212,7 +213,8 @@ class _Run:
         """Load, and what came of it, or why the gate refused it in the end."""
         request = io_manager.request(self.delivery, details)
         try:
-            return io_manager.store(request, rows), None
+            with listening(self._tell):
+                return io_manager.store(request, rows), None
         except RefusedError as error:
             return None, error
         except EtlError:
@@ -331,7 +333,12 @@ class _Run:
     def _call(self, arguments: dict[str, Any]) -> Any:
         """The function itself."""
         function = self.asset.function
-        return self._guarded(lambda: function(self.context, **arguments) if self.asset.takes_context else function(**arguments))
+        with listening(self._tell):
+            return self._guarded(lambda: function(self.context, **arguments) if self.asset.takes_context else function(**arguments))
+
+    def _tell(self, report: Report) -> None:
+        """Progress, in the log of the run."""
+        self.context.log.info(str(report))
 
     def _guarded(self, step: Callable[[], Result]) -> Result:
         """Something of the user's; what it raises by mistake becomes a failure that says where."""

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 import dagster as dg
 
+from etl_assets.progress import listening
+
 POLL_SECONDS = 0.3
 _SHOWN = {
     dg.DagsterEventType.STEP_START,
@@ -80,7 +82,7 @@ def materialise(job: dg.JobDefinition, instance: dg.DagsterInstance, out: TextIO
     # As Dagster's own webserver does: keep connections to its storage open, instead of a new one for each of hundreds of events.
     instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=5)
     run_id = str(uuid.uuid4())
-    with _progress(instance, run_id, out):
+    with _progress(instance, run_id, out), listening(lambda report: print(f"      {report}", file=out, flush=True)):
         result = job.execute_in_process(
             instance=instance,
             run_id=run_id,

@@ -22,7 +22,8 @@ class TextBlocks:
         is_last: Whether the file ends with what is pending.
     """
 
-    def __init__(self, text: TextIOWrapper, size: int) -> None:
+    def __init__(self, text: TextIOWrapper, size: int, *, whole: int | None = None) -> None:
+        self._whole = whole
         self._read = self._reader(text)
         self._size = self._most = size
         self._split: deque[str] = deque()
@@ -38,6 +39,10 @@ class TextBlocks:
         if codecs.lookup(text.encoding).name == "utf-8-sig" and file.peek(3)[:3] == codecs.BOM_UTF8:
             file.read(3)
         return lambda size: bytes(file.read(size))
+
+    def share(self) -> float | None:
+        """How much of the file has been taken; None when its size is unknown."""
+        return self.position / self._whole if self._whole else None
 
     @property
     def may_grow(self) -> bool:

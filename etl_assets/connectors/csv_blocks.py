@@ -23,6 +23,7 @@ from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
 from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks
 from etl_assets.connectors.csv_text import CsvBatch, CsvFormat, CsvRecords
 from etl_assets.frames import POOL, arrow_to_frame, results
+from etl_assets.progress import watched
 
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
 
@@ -47,7 +48,9 @@ class CsvPart:
         return arrow_to_frame(self.table)
 
 
-def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows: int | None, block: int = BLOCK_BYTES) -> Iterator[CsvPart]:
+def read_csv_blocks(
+    text: TextIOWrapper, format_: CsvFormat, *, name: str, rows: int | None, block: int = BLOCK_BYTES, size: int | None = None
+) -> Iterator[CsvPart]:
     """The records of a file, at most `rows` readable ones at a time, all together where it is None; at least one part.
 
     Args:
@@ -56,12 +59,13 @@ def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows:
         name: Of the source, for positions and errors.
         rows: Records of a part.
         block: Bytes that are looked at together.
+        size: Bytes of the file, for its progress; None when unknown.
 
     Raises:
         SourceFormatError: No header, or an empty, repeated or reserved name in it.
         UnicodeDecodeError: A byte is not of the file's encoding.
     """
-    blocks = TextBlocks(text, block)
+    blocks = TextBlocks(text, block, whole=size)
     records = CsvRecords(blocks.lines(), format_, name=name)
     blocks.give_back()
     header = records.header
@@ -69,7 +73,8 @@ def read_csv_blocks(text: TextIOWrapper, format_: CsvFormat, *, name: str, rows:
     held: list[pa.Table] = [nothing]
     count, is_empty = 0, True
     unreadable: list[UnreadableRow] = []
-    for part in results(_tasks(blocks, records, format_, name)):
+    parts = results(_tasks(blocks, records, format_, name))
+    for part in watched(parts, f"reading {name}", lambda part: part.table.num_rows, blocks.share):
         held.append(part.table)
         count += part.table.num_rows
         unreadable += part.unreadable

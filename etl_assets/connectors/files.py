@@ -31,6 +31,7 @@ from etl_assets.connectors.records import (
     select_records,
 )
 from etl_assets.connectors.storage import Storage, StoredFile, digest_of
+from etl_assets.connectors.unpacking import plain_size
 from etl_assets.errors import ConfigurationError, SourceFormatError
 from etl_assets.frames import TEXT, arrow_to_frame, in_tables
 from etl_assets.retry_settings import FILE_RETRY, Retry
@@ -200,7 +201,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
         def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
             format_ = formats[default_delimiter(file.name)]
             with open_text(opened, encoding, where=file.where) as (text, known):
-                for part in read_csv_blocks(text, format_, name=file.name, rows=rows):
+                for part in read_csv_blocks(text, format_, name=file.name, rows=rows, size=plain_size(opened)):
                     if not headers or headers[-1][0] != file.name:
                         headers.append((file.name, part.header))
                         one_header([headers[0], headers[-1]])
@@ -212,7 +213,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
     def _json_lines(self, path: str, encoding: str | None, flatten: str | None, only: Only, rows: int | None) -> Iterator[pd.DataFrame]:
         def read(file: StoredFile, opened: BinaryIO) -> Iterator[tuple[pd.DataFrame, list[UnreadableRow], str]]:
             with open_text(opened, encoding, where=file.where) as (text, known):
-                for part in read_json_blocks(text, name=file.name, rows=rows, flatten=flatten):
+                for part in read_json_blocks(text, name=file.name, rows=rows, flatten=flatten, size=plain_size(opened)):
                     yield part.frame, part.unreadable, known
 
         return self._each(path, only, read)

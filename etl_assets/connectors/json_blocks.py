@@ -25,6 +25,7 @@ from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
 from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks
 from etl_assets.connectors.records import parse_json_lines
 from etl_assets.frames import POOL, arrow_to_frame, in_one, results
+from etl_assets.progress import watched
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
@@ -50,7 +51,7 @@ class JsonPart:
 
 
 def read_json_blocks(
-    text: TextIOWrapper, *, name: str, rows: int | None, flatten: str | None = None, block: int = BLOCK_BYTES
+    text: TextIOWrapper, *, name: str, rows: int | None, flatten: str | None = None, block: int = BLOCK_BYTES, size: int | None = None
 ) -> Iterator[JsonPart]:
     """The objects of a file with one JSON object per line, at most `rows` at a time, all together where it is None.
 
@@ -60,6 +61,7 @@ def read_json_blocks(
         rows: Objects of a part; a part has the keys of its own objects, and may have those of objects near them.
         flatten: Nested objects become columns named by their path, joined by this text; None keeps them as JSON.
         block: Bytes that are looked at together.
+        size: Bytes of the file, for its progress; None when unknown.
 
     Raises:
         UnicodeDecodeError: A byte is not of the file's encoding.
@@ -67,7 +69,9 @@ def read_json_blocks(
     held: list[pa.Table] = []
     count = 0
     unreadable: list[UnreadableRow] = []
-    for part in results(_tasks(TextBlocks(text, block), name, flatten)):
+    blocks = TextBlocks(text, block, whole=size)
+    parts = results(_tasks(blocks, name, flatten))
+    for part in watched(parts, f"reading {name}", lambda part: part.table.num_rows, blocks.share):
         held.append(part.table)
         count += part.table.num_rows
         unreadable += part.unreadable

@@ -142,6 +142,7 @@ class _Capped(io.RawIOBase):
         self._where = where
         self._is_packed = is_packed
         self._count = 0
+        self.size = None if is_packed else packed
 
     def readable(self) -> bool:
         return True
@@ -164,6 +165,12 @@ class _Capped(io.RawIOBase):
             )
         buffer[: len(piece)] = piece
         return len(piece)
+
+
+def plain_size(opened: BinaryIO) -> int | None:
+    """Bytes of a file that `unpack` opened; None where it is packed, so that nobody knows before it ends."""
+    raw = getattr(opened, "raw", None)
+    return raw.size if isinstance(raw, _Capped) else None
 
 
 def refuse_zip_bomb(opened: BinaryIO, most_bytes: int, where: str) -> None:
@@ -189,4 +196,4 @@ def refuse_zip_bomb(opened: BinaryIO, most_bytes: int, where: str) -> None:
     opened.seek(0)
 
 
-__all__ = ["PIECE_BYTES", "refuse_zip_bomb", "unpack", "unreadable"]
+__all__ = ["PIECE_BYTES", "plain_size", "refuse_zip_bomb", "unpack", "unreadable"]

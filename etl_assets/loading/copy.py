@@ -31,12 +31,15 @@ from etl_assets.loading.table import ColumnSpec
 from etl_assets.loading.texts import as_json, longest, refuse_long, text_writer
 from etl_assets.postgres import arrays as arrays_
 from etl_assets.postgres.types import arrow_type
+from etl_assets.progress import Progress
 
 BATCH_ROWS = 10_000
 _READ_BYTES = 256 * 1024
 
 
-def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], frame: pd.DataFrame, *, where: str) -> int:
+def copy_frame(
+    cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], frame: pd.DataFrame, *, where: str, progress: Progress | None = None
+) -> int:
     """Append all rows of a frame to a table by COPY.
 
     Args:
@@ -45,6 +48,7 @@ def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec]
         columns: Columns of the table as its catalog has them, each present in the frame.
         frame: Any index; errors name its labels.
         where: Asset, for errors.
+        progress: Told of the rows as they go; None for nobody.
 
     Returns:
         Rows that PostgreSQL counted, equal to the rows of the frame.
@@ -54,7 +58,7 @@ def copy_frame(cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec]
         DatabaseRefusedError: PostgreSQL counted other rows than were sent.
     """
     binary = all(arrow_type(column.type) is not None and not _is_interval_as_text(column, frame[column.name]) for column in columns)
-    chunks = (_binary if binary else _csv)(columns, frame, where)
+    chunks = (_binary if binary else _csv)(columns, _parts(frame, progress), where)
     statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT {})").format(
         table, sql.SQL(", ").join(sql.Identifier(column.name) for column in columns), sql.SQL("binary" if binary else "csv")
     )
@@ -113,13 +117,20 @@ class _Stream(io.RawIOBase):
         return bytes(taken)
 
 
-def _binary(columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> Iterator[bytes]:
+def _parts(frame: pd.DataFrame, progress: Progress | None) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(frame), BATCH_ROWS):
+        part = frame.iloc[start : start + BATCH_ROWS]
+        yield part
+        if progress is not None:
+            progress.add(len(part))
+
+
+def _binary(columns: Sequence[ColumnSpec], parts: Iterator[pd.DataFrame], where: str) -> Iterator[bytes]:
     schema = pa.schema([pa.field(column.name, arrow_type(column.type)) for column in columns])
     encoders = {column.name: _encoder(column, field) for column, field in zip(columns, schema, strict=True)}
     encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
     yield encoder.write_header()
-    for start in range(0, len(frame), BATCH_ROWS):
-        part = frame.iloc[start : start + BATCH_ROWS]
+    for part in parts:
         arrays = [_array(part[column.name], column, field.type, where) for column, field in zip(columns, schema, strict=True)]
         yield encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
     yield encoder.finish()
@@ -131,9 +142,8 @@ def _encoder(column: ColumnSpec, field: pa.Field) -> Any:
     return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
 
 
-def _csv(columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> Iterator[bytes]:
-    for start in range(0, len(frame), BATCH_ROWS):
-        part = frame.iloc[start : start + BATCH_ROWS]
+def _csv(columns: Sequence[ColumnSpec], parts: Iterator[pd.DataFrame], where: str) -> Iterator[bytes]:
+    for part in parts:
         arrays = []
         for column in columns:
             type_ = arrow_type(column.type)

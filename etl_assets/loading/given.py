@@ -18,7 +18,7 @@ Frames: TypeAlias = Given | Iterable[Given] | Callable[[], Iterable[Given]]
 _ARROW_ROWS = 50_000
 
 
-def as_frames(given: Frames, where: str) -> tuple[pd.DataFrame, Callable[[], Iterator[pd.DataFrame]]]:
+def as_frames(given: Frames, where: str) -> tuple[pd.DataFrame, Callable[[], Iterable[pd.DataFrame]]]:
     """The first frame, for its columns, and a function that makes all of them.
 
     Args:
@@ -29,7 +29,7 @@ def as_frames(given: Frames, where: str) -> tuple[pd.DataFrame, Callable[[], Ite
         ConfigurationError: Something else, or nothing at all: not even a first frame tells the columns.
     """
     if isinstance(given, pd.DataFrame):
-        return given, lambda: iter([given])
+        return given, lambda: [given]
     if isinstance(given, pa.Table | pa.RecordBatch):
         return next(_frames(given, where)), lambda: _frames(given, where)
     if isinstance(given, pa.RecordBatchReader):

@@ -22,6 +22,7 @@ from etl_assets.loading.copy import copy_frame
 from etl_assets.loading.partitions import Partition, outside
 from etl_assets.loading.refusals import IN_PARTITION, MOST_REFUSED, Refusal, in_parts, refusal_of
 from etl_assets.loading.table import ColumnSpec, LoadRequest, RejectedRow, RowCounts, UniqueRule
+from etl_assets.progress import Progress
 
 ROW = "_etl_row"
 """Column of staging tables: rows of all frames before this one."""
@@ -107,21 +108,25 @@ class Rows:
         self.refused = 0
         names = [column.name for column in columns]
         copied = self._before = 0
-        for given in self._frames():
+        frames = self._frames()
+        progress = Progress(f"loading {where}", sum(map(len, frames)) if isinstance(frames, list) else None)
+        for given in frames:
             frame = in_columns(given, names, what="the rows have", where=where)
             if numbered:
                 frame = frame.assign(**{ROW: np.arange(self._before, self._before + len(frame), dtype="int64")})
             if within is not None:
                 frame = self._inside(frame, within, where)
-            copied += self._copy(cursor, table, [*columns, _ROW_COLUMN] if numbered else columns, frame, where)
+            copied += self._copy(cursor, table, [*columns, _ROW_COLUMN] if numbered else columns, frame, where, progress)
             self._before += len(given)
         return copied
 
-    def _copy(self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str) -> int:
+    def _copy(
+        self, cursor: Any, table: sql.Composable, columns: Sequence[ColumnSpec], frame: pd.DataFrame, where: str, progress: Progress
+    ) -> int:
         labels: pd.Index[int] = frame.index
         if self._reception is None or frame.empty:
             try:
-                return copy_frame(cursor, table, columns, frame, where=where)
+                return copy_frame(cursor, table, columns, frame, where=where, progress=progress)
             except (psycopg2.Error, UnstorableValueError) as error:
                 found = refusal_of(error)
                 label = None if found is None else found.label if found.place is None else int(labels[found.place])
@@ -138,7 +143,7 @@ class Rows:
         return in_parts(
             cursor,
             len(frame),
-            lambda start, stop: copy_frame(cursor, table, columns, frame.iloc[start:stop], where=where),
+            lambda start, stop: copy_frame(cursor, table, columns, frame.iloc[start:stop], where=where, progress=progress),
             lambda place, found: self._refuse(int(labels[place]), found.rule, found.says, where),
             place_of=place_of,
         )

@@ -23,6 +23,7 @@ from etl_assets.errors import SourceFormatError
 from etl_assets.frames import POOL, arrow_to_series, decimals, in_tables, results
 from etl_assets.postgres import arrays
 from etl_assets.postgres.types import arrow_type_for_reading
+from etl_assets.progress import watched
 
 _BUFFER_BYTES = 2**20
 _BLOCK_BYTES = 2**19  # larger ones are not faster, and take more memory
@@ -177,7 +178,8 @@ def _parse(file: Any, types: Sequence[tuple[str, str]], rows: int | None, where:
         read = pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(records) + 1)
         return pyarrow.csv.read_csv(pa.BufferReader(records), read, parse, convert, memory_pool=POOL)
 
-    tables = results(functools.partial(parsed, records) for records in _whole_records(file))
+    parsing = results(functools.partial(parsed, records) for records in _whole_records(file))
+    tables = watched(parsing, f"reading {where}", len)
     try:
         if rows is None:
             yield pa.concat_tables(list(tables))
