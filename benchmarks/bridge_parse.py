@@ -21,7 +21,8 @@ def main() -> None:
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.serialization.serialized_objects import DagSerialization
 
-    sys.path += packages_of_peers()
+    if module == "cosmos":
+        sys.path += packages_of_peers()  # for it alone: Airflow looks through the entry points of all that is there
     if module:
         importlib.import_module(module)
     if task:

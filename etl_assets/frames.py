@@ -42,6 +42,12 @@ def in_one(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks(memory_pool=POOL)
 
 
+def numbered(name: str, numbers: Any) -> pa.Array:
+    """The name with each number after it, as text."""
+    texts = pc.cast(pa.array(numbers), pa.large_string(), memory_pool=POOL)
+    return pc.binary_join_element_wise(pa.scalar(name, pa.large_string()), texts, pa.scalar("", pa.large_string()), memory_pool=POOL)
+
+
 def each_column(function: Callable[[Any], Any], columns: Iterable[Any], rows: int) -> list[Any]:
     """What a function makes of each column, in order; of long ones two at a time, for what works on Arrow buffers needs no GIL."""
     if rows < _LONG:
@@ -188,6 +194,6 @@ def json_value(value: Any) -> Any:
 
 
 __all__ = [
-    "POOL", "TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "each_column", "exact_decimals", "in_one", "in_tables", "json_value",
-    "pandas_dtype", "results", "rows_where",
+    "POOL", "TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "each_column", "exact_decimals", "in_one", "in_tables",
+    "json_value", "numbered", "pandas_dtype", "results", "rows_where",
 ]  # fmt: skip

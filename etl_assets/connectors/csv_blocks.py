@@ -16,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
 from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks
 from etl_assets.connectors.csv_text import CsvBatch, CsvFormat, CsvRecords
-from etl_assets.frames import POOL, arrow_to_frame, results
+from etl_assets.frames import POOL, arrow_to_frame, numbered, results
 from etl_assets.progress import watched
 
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
@@ -170,7 +169,7 @@ class _Block:
         if table is None or table.num_rows != len(self.first_lines):
             batch = records.read(StringIO(self.data.to_pybytes().decode(), newline=""), self.before, lambda: False)
             return CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable)
-        return CsvPart(header=records.header, table=table.append_column(SOURCE_POSITION, _positions(self.first_lines, f"{name} line ")))
+        return CsvPart(header=records.header, table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.first_lines)))
 
 
 def _are_well_placed(raw: npt.NDArray[np.uint8], quotes: npt.NDArray[np.intp], quote: int, parting: int) -> bool:
@@ -204,11 +203,6 @@ def _parsed(data: pa.Buffer, format_: CsvFormat, header: tuple[str, ...]) -> pa.
         )  # fmt: skip
     except pa.ArrowInvalid:
         return None
-
-
-def _positions(lines: "npt.NDArray[np.int64]", place: str) -> pa.Array:
-    numbers = pa.array(lines).cast(pa.string())
-    return pc.binary_join_element_wise(pa.scalar(place), numbers, pa.scalar("")).cast(pa.large_string())
 
 
 def _table_of(batch: CsvBatch, format_: CsvFormat, name: str) -> pa.Table:

@@ -24,7 +24,7 @@ import pyarrow.json
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
 from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks
 from etl_assets.connectors.records import parse_json_lines
-from etl_assets.frames import POOL, arrow_to_frame, in_one, results
+from etl_assets.frames import POOL, arrow_to_frame, in_one, numbered, results
 from etl_assets.progress import watched
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
@@ -176,8 +176,7 @@ class _Block:
         """The objects by Arrow, or line by line."""
         table = self._table(known) if len(self.starts) and not known.is_nested else None
         if table is not None:
-            position = pc.binary_join_element_wise(f"{name} line ", pa.array(self.numbers).cast(pa.string()), "").cast(pa.large_string())
-            return JsonPart(table=table.append_column(SOURCE_POSITION, position))
+            return JsonPart(table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.numbers)))
         found = parse_json_lines(enumerate(_lines(self.data), start=self.before + 1), where=name, separator=flatten)
         frame = found.frame(name)
         columns = [pa.array(frame[column], pa.large_string(), from_pandas=True) for column in frame]

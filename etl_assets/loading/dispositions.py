@@ -177,6 +177,7 @@ def _merge(cursor: Any, request: LoadRequest, spec: TableSpec, columns: Sequence
     strategy = options.merge_strategy
     key = options.merge_key or spec.primary_key
     staging, count = _stage(cursor, request, columns, rows)
+    session.with_room(cursor)
     _refuse_unusable_keys(cursor, staging, key, where, may_repeat=strategy is MergeStrategy.DELETE_INSERT and key != spec.primary_key)
     if strategy is MergeStrategy.UPDATE and not alone:
         _refuse_shared_keys(cursor, request, staging, key)

@@ -114,6 +114,14 @@ def sample(cursor: Any, table: sql.Composable, columns: Sequence[str] = ()) -> N
     cursor.execute(sql.SQL("ANALYZE {}{}").format(table, named))
 
 
+def with_room(cursor: Any) -> None:
+    """Give the statements of this transaction that join many rows 64 MB each, rather than PostgreSQL's 4: they then need no disk."""
+    cursor.execute(
+        "SELECT set_config('work_mem', %(room)s, true) WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes(%(room)s)",
+        {"room": "64MB"},
+    )
+
+
 def what_would_be_lost(cursor: Any, table: TableRef) -> list[str]:
     """Why the table cannot be dropped and made anew; empty when it can."""
     cursor.execute(statements.WHAT_WOULD_BE_LOST, {"table": quoted(cursor, table)})
@@ -142,4 +150,16 @@ def ensure_schema(cursor: Any, schema: str, where: str) -> None:
             raise DatabaseRefusedError(where, cause, explained.next_step) from error
 
 
-__all__ = ["composed", "cursor", "ensure_schema", "has_schema", "lock", "quoted", "sample", "state", "transaction", "what_would_be_lost"]
+__all__ = [
+    "composed",
+    "cursor",
+    "ensure_schema",
+    "has_schema",
+    "lock",
+    "quoted",
+    "sample",
+    "state",
+    "transaction",
+    "what_would_be_lost",
+    "with_room",
+]
