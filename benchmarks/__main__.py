@@ -46,12 +46,13 @@ def main() -> int:
         if name in _OF_DATA:
             with opened() as place:
                 rows = _OF_DATA[name](place, given.rounds)
-            write(name, rows, _PACKAGES, _OF_PEERS)
+            versions = write(name, rows, _PACKAGES, _OF_PEERS)
         else:
             rows = of_bridge[name]()
-            write(f"bridge, {name}", rows, bridge.PACKAGES, ("astronomer-cosmos",) if name == "parse" else ())
+            versions = write(f"bridge, {name}", rows, bridge.PACKAGES, ("astronomer-cosmos",) if name == "parse" else ())
         missed += _told(rows)
-        sys.stdout.write(f"{name}: {time.perf_counter() - started:.0f} s\n\n")
+        told = ", ".join(f"{package} {version}" for package, version in versions.items())
+        sys.stdout.write(f"{name}: {time.perf_counter() - started:.0f} s; {told}\n\n")
     return 1 if missed else 0
 
 

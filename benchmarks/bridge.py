@@ -23,7 +23,7 @@ import psutil
 
 from airflow_bridge.local_airflow import LocalAirflow, RunningAirflow
 from benchmarks.bridge_project import upstream_of, width_of
-from benchmarks.place import packages_of_peers
+from benchmarks.harness import PEERS
 from benchmarks.report import Row, medians
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets.ports import free_port
@@ -151,7 +151,7 @@ def parse() -> list[Row]:
             "all outlets": BRIDGE.format(folder=folder, count=LARGE, more=', outlets="all"'),
             "by hand": BY_HAND.format(count=LARGE, width=width_of(LARGE)),
             "definitions": DEFINITIONS.format(count=LARGE),
-            "cosmos": COSMOS.format(peers=packages_of_peers()[0], folder=folder),
+            "cosmos": COSMOS.format(peers=next((PEERS.parents[1] / "lib").glob("python3*/site-packages")), folder=folder),
         }
         dbt_project(folder, LARGE)
         environment = {**os.environ, "AIRFLOW_HOME": str(folder / "airflow"), "PYTHONPATH": str(ROOT)}

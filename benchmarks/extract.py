@@ -1,10 +1,10 @@
 """A source into a frame: PostgreSQL, SQLite, JSON lines, Excel, CSV; ours against what pandas does by itself.
 
-Ours gives values exactly as the source has them, with where each text stood; pandas guesses types and rounds. `check` in `prepare` says
-so once, on what ours read.
+Ours gives values exactly as the source has them, with where each text stood; pandas guesses types and rounds.
 """
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -51,12 +51,24 @@ def prepare(place: Place) -> None:
 
 
 def _ready(read: Callable[[Place], Any], *imports: str) -> Method:
-    """A reader whose modules are imported beforehand, and which reads a few rows first where it can."""
+    """A reader whose modules are imported beforehand."""
 
     def method(place: Place) -> Body:
         for name in imports:
             __import__(name)
         return lambda: len(read(place))
+
+    return method
+
+
+def _ours(made: Callable[[Place], Callable[[], pd.DataFrame]]) -> Method:
+    """A reader of ours, whose modules are imported and whose resource is made beforehand."""
+
+    def method(place: Place) -> Body:
+        for name in ("adbc_driver_sqlite.dbapi", "openpyxl", "python_calamine", "pyarrow.json"):
+            __import__(name)
+        read = made(place)
+        return lambda: len(read())
 
     return method
 
@@ -77,10 +89,11 @@ def _adbc_postgresql(place: Place) -> pd.DataFrame:
         return frame
 
 
-def _ours_postgresql(place: Place) -> pd.DataFrame:
+def _sql(url: str) -> Callable[[], pd.DataFrame]:
     from etl_assets.connectors.sql import SqlResource
 
-    return SqlResource(url=place.url).read_query(QUERY)
+    source = SqlResource(url=url)
+    return lambda: source.read_query(QUERY)
 
 
 def _pandas_sqlite(place: Place) -> pd.DataFrame:
@@ -104,22 +117,17 @@ def _adbc_sqlite(place: Place) -> pd.DataFrame:
         return frame
 
 
-def _ours_sqlite(place: Place) -> pd.DataFrame:
-    from etl_assets.connectors.sql import SqlResource
-
-    return SqlResource(url=f"sqlite:///{place.folder}/orders.sqlite").read_query(QUERY)
-
-
 def _files(place: Place) -> Any:
     from etl_assets.connectors.files import FilesResource
 
     return FilesResource(base_folder=str(place.folder))
 
 
-def _ours_excel(place: Place) -> pd.DataFrame:
+def _excel(place: Place) -> Callable[[], pd.DataFrame]:
     from etl_assets.connectors.excel import ExcelResource
 
-    return ExcelResource(base_folder=str(place.folder)).read("orders.xlsx")
+    workbooks = ExcelResource(base_folder=str(place.folder))
+    return lambda: workbooks.read("orders.xlsx")
 
 
 def _polars_json(place: Place) -> pd.DataFrame:
@@ -138,21 +146,20 @@ def _file(place: Place, name: str) -> Path:
     return place.folder / name
 
 
-_OURS = ("etl_assets.connectors.sql", "etl_assets.connectors.files", "etl_assets.connectors.excel", "adbc_driver_sqlite.dbapi")
 METHODS: dict[str, Method] = {
-    "postgresql ours": _ready(_ours_postgresql, *_OURS),
+    "postgresql ours": _ours(lambda place: _sql(place.url)),
     "postgresql pandas": _ready(_pandas_postgresql, "sqlalchemy", "psycopg2"),
     "postgresql adbc": _ready(_adbc_postgresql, "adbc_driver_postgresql.dbapi"),
-    "sqlite ours": _ready(_ours_sqlite, *_OURS),
+    "sqlite ours": _ours(lambda place: _sql(f"sqlite:///{place.folder}/orders.sqlite")),
     "sqlite pandas": _ready(_pandas_sqlite, "sqlalchemy"),
     "sqlite pandas, sqlite3": _ready(_bare_sqlite),
     "sqlite adbc, unchecked": _ready(_adbc_sqlite, "adbc_driver_sqlite.dbapi"),
-    "json ours": _ready(lambda place: _files(place).read_json_lines("orders.jsonl"), *_OURS, "pyarrow.json"),
+    "json ours": _ours(lambda place: functools.partial(_files(place).read_json_lines, "orders.jsonl")),
     "json pandas": _ready(lambda place: pd.read_json(_file(place, "orders.jsonl"), lines=True)),
     "json polars": _ready(_polars_json, "polars"),
-    "excel ours": _ready(_ours_excel, *_OURS, "openpyxl", "python_calamine"),
+    "excel ours": _ours(_excel),
     "excel pandas": _ready(lambda place: pd.read_excel(_file(place, "orders.xlsx")), "openpyxl"),
-    "csv ours": _ready(lambda place: _files(place).read_csv("orders.csv"), *_OURS),
+    "csv ours": _ours(lambda place: functools.partial(_files(place).read_csv, "orders.csv")),
     "csv pandas": _ready(lambda place: pd.read_csv(_file(place, "orders.csv"))),
     "csv polars": _ready(_polars_csv, "polars"),
 }

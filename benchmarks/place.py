@@ -7,7 +7,6 @@ autovacuum is off, so that neither falls into some measurements and not into oth
 import contextlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,11 +16,6 @@ from typing import Any
 import psycopg2
 
 _SETTINGS = ("max_wal_size = '8GB'", "checkpoint_timeout = '30min'", "maintenance_work_mem = '512MB'", "autovacuum = off")
-
-
-def packages_of_peers() -> list[str]:
-    """Where the packages of `.venv/peers` lie; nothing where it was not made."""
-    return [str(folder) for folder in (Path(sys.prefix) / "peers" / "lib").glob("python3*/site-packages")]
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,10 @@ def medians(measures: Mapping[str, Callable[[], float]], repeats: int) -> dict[s
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def write(chapter: str, rows: Sequence[Row], packages: Sequence[str], peers: Sequence[str] = (), folder: Path = REPORTS) -> None:
-    """Put the rows of one chapter into the report, and make the page anew.
+def write(
+    chapter: str, rows: Sequence[Row], packages: Sequence[str], peers: Sequence[str] = (), folder: Path = REPORTS
+) -> Mapping[str, str]:
+    """Put the rows of one chapter into the report, and make the page anew; the versions that were measured.
 
     Args:
         chapter: Its name.
@@ -116,6 +118,7 @@ def write(chapter: str, rows: Sequence[Row], packages: Sequence[str], peers: Seq
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     (folder / "benchmarks.md").write_text(_page(content))
+    return versions
 
 
 def _versions_of_peers(packages: Sequence[str]) -> dict[str, str]:

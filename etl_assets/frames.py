@@ -3,10 +3,13 @@
 Not here: PostgreSQL's types (`postgres/types.py`), conversion between types (`conversion.py`).
 """
 
+import contextlib
 import datetime
 import json
 import math
 import os
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,6 +69,42 @@ def results(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
             running.append(threads.submit(task))
         while running:
             yield running.popleft().result()
+
+
+def ahead(parts: Iterator[Result], depth: int) -> Iterator[Result]:
+    """The parts as they come, so many of them made in a thread before they are asked for."""
+    made: queue.Queue[tuple[Result | None, BaseException | None]] = queue.Queue(depth)
+    is_over = threading.Event()
+
+    def put(part: Result | None, error: BaseException | None = None) -> None:
+        while not is_over.is_set():
+            with contextlib.suppress(queue.Full):
+                made.put((part, error), timeout=0.1)
+                return
+
+    def make() -> None:
+        try:
+            for part in parts:
+                put(part)
+                if is_over.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # handed to whoever asks for the parts
+            put(None, error)
+
+    thread = threading.Thread(target=make, name="ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            part, error = made.get()
+            if error is not None:
+                raise error
+            if part is None:
+                return
+            yield part
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def rows_where(frame: pd.DataFrame, mask: Any) -> pd.DataFrame:
@@ -194,6 +233,6 @@ def json_value(value: Any) -> Any:
 
 
 __all__ = [
-    "POOL", "TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "each_column", "exact_decimals", "in_one", "in_tables",
+    "POOL", "TEXT", "ahead", "arrow_to_frame", "arrow_to_series", "decimals", "each_column", "exact_decimals", "in_one", "in_tables",
     "json_value", "numbered", "pandas_dtype", "results", "rows_where",
 ]  # fmt: skip

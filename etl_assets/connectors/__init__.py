@@ -14,6 +14,7 @@ What they are made of, one concern each:
     credentials.py limits.py                        who asks; how fast and how much
     storage.py unpacking.py encoding.py             files near and far; packed ones; bytes to text
     csv_text.py records.py sheet_xml.py             CSV, JSON, and what calamine does not tell of a sheet
+    blocks.py csv_blocks.py json_blocks.py          the same many rows at a time, where the text allows it
 
 Each `read` returns a frame with a RangeIndex and reports its row count to the account of the asset. Sources of text are read as
 text, with the column `source_position`; SQL keeps the types of the database. Not here: cleaning, contracts, loading.

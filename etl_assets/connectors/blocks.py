@@ -10,6 +10,7 @@ from io import StringIO, TextIOWrapper
 from typing import Any
 
 BLOCK_BYTES = 4 * 2**20
+BLOCKS_AHEAD = 3
 _FEW_BYTES = 64 * 1024
 
 
@@ -102,4 +103,4 @@ class TextBlocks:
         self._most = self._size
 
 
-__all__ = ["BLOCK_BYTES", "TextBlocks"]
+__all__ = ["BLOCKS_AHEAD", "BLOCK_BYTES", "TextBlocks"]

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks
+from etl_assets.connectors.blocks import BLOCK_BYTES, BLOCKS_AHEAD, TextBlocks
 from etl_assets.connectors.csv_text import CsvBatch, CsvFormat, CsvRecords
-from etl_assets.frames import POOL, arrow_to_frame, numbered, results
+from etl_assets.frames import POOL, ahead, arrow_to_frame, numbered, results
 from etl_assets.progress import watched
 
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
@@ -73,6 +73,8 @@ def read_csv_blocks(
     count, is_empty = 0, True
     unreadable: list[UnreadableRow] = []
     parts = results(_tasks(blocks, records, format_, name))
+    if rows is not None:
+        parts = ahead(parts, BLOCKS_AHEAD)  # while whoever asked works on a frame
     for part in watched(parts, f"reading {name}", lambda part: part.table.num_rows, blocks.share):
         held.append(part.table)
         count += part.table.num_rows

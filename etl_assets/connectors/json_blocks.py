@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks
+from etl_assets.connectors.blocks import BLOCK_BYTES, BLOCKS_AHEAD, TextBlocks
 from etl_assets.connectors.records import parse_json_lines
-from etl_assets.frames import POOL, arrow_to_frame, in_one, numbered, results
+from etl_assets.frames import POOL, ahead, arrow_to_frame, in_one, numbered, results
 from etl_assets.progress import watched
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
@@ -71,6 +71,8 @@ def read_json_blocks(
     unreadable: list[UnreadableRow] = []
     blocks = TextBlocks(text, block, whole=size)
     parts = results(_tasks(blocks, name, flatten))
+    if rows is not None:
+        parts = ahead(parts, BLOCKS_AHEAD)  # while whoever asked works on a frame
     for part in watched(parts, f"reading {name}", lambda part: part.table.num_rows, blocks.share):
         held.append(part.table)
         count += part.table.num_rows

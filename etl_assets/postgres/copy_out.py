@@ -20,12 +20,13 @@ import pyarrow.csv
 from sqlalchemy.engine import Connection
 
 from etl_assets.errors import SourceFormatError
-from etl_assets.frames import POOL, arrow_to_series, decimals, in_tables, results
+from etl_assets.frames import POOL, ahead, arrow_to_series, decimals, in_tables, results
 from etl_assets.postgres import arrays
 from etl_assets.postgres.types import arrow_type_for_reading
 from etl_assets.progress import watched
 
 _BUFFER_BYTES = 2**20
+_BLOCKS_AHEAD = 32
 _BLOCK_BYTES = 2**19  # larger ones are not faster, and take more memory
 
 
@@ -179,11 +180,12 @@ def _parse(file: Any, types: Sequence[tuple[str, str]], rows: int | None, where:
         return pyarrow.csv.read_csv(pa.BufferReader(records), read, parse, convert, memory_pool=POOL)
 
     parsing = results(functools.partial(parsed, records) for records in _whole_records(file))
-    tables = watched(parsing, f"reading {where}", len)
     try:
         if rows is None:
-            yield pa.concat_tables(list(tables))
+            yield pa.concat_tables(list(watched(parsing, f"reading {where}", len)))
         else:
+            # Whoever loads one frame meanwhile finds most of the next one there.
+            tables = watched(ahead(parsing, _BLOCKS_AHEAD), f"reading {where}", len)
             yield from in_tables(itertools.chain.from_iterable(table.to_batches() for table in tables), rows)
     except pa.ArrowInvalid as error:
         raise SourceFormatError(
