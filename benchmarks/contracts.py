@@ -39,6 +39,27 @@ class Orders(pa.DataFrameModel):
         metadata = {"primary_key": ["id"]}
 
 
+class Copied(pa.DataFrameModel):
+    """Order lines as another database has them: types, and neither rules nor key, which psql does not keep either."""
+
+    id: int
+    customer_id: pa.Int32
+    quantity: pa.Int16
+    voucher: pd.Int64Dtype = pa.Field(nullable=True)
+    price: float
+    discount: float = pa.Field(nullable=True)
+    amount: Annotated[pa.Decimal, 12, 2, None] = pa.Field(nullable=True)
+    is_paid: pd.BooleanDtype = pa.Field(nullable=True)
+    is_gift: bool
+    created_at: Annotated[pd.DatetimeTZDtype, "us", "UTC"]
+    updated_at: pa.DateTime = pa.Field(nullable=True)
+    ship_date: pa.Date
+    code: str
+    status: str = pa.Field(nullable=True)
+    comment: str
+    payload: str = pa.Field(nullable=True, metadata={"postgres_type": "jsonb"})
+
+
 def _pandera(place: Place) -> Body:
     frame = load.frame_of(place, "orders")
     schema = Orders.to_schema()

@@ -1,6 +1,6 @@
 """More rows than should be held: a CSV of three million rows into a table, and a table of three million into another one.
 
-Ours are assets that yield batches; the rows are the orders of `data.py`, their contract that of `contracts.py`. PostgreSQL to PostgreSQL
+Ours are assets that yield batches; the rows are the orders of `data.py`, their contracts those of `contracts.py`. PostgreSQL to PostgreSQL
 is compared with psql piped into psql, which reads and writes the server's own binary form.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 from pandera.typing import DataFrame
 
 from benchmarks import data, peers
-from benchmarks.contracts import Orders
+from benchmarks.contracts import Copied, Orders
 from benchmarks.harness import Body, Method, take_turns
 from benchmarks.place import Place
 from benchmarks.report import Row, times
@@ -84,7 +84,7 @@ def _table(place: Place) -> Body:
     from etl_assets.connectors.sql import SqlResource
 
     @etl_asset(schema="clean")
-    def copied(source: SqlResource) -> Iterator[DataFrame[Orders]]:
+    def copied(source: SqlResource) -> Iterator[DataFrame[Copied]]:
         yield from source.read_table_batches("given")
 
     return _materialised(place, copied, "clean.copied")
