@@ -116,7 +116,8 @@ def write(
     machine = {"cores": os.cpu_count(), "system": platform.system(), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
     content[chapter] = {"machine": machine, "rows": [{**dataclasses.asdict(row), "versions": versions} for row in rows]}
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    # Names are not sorted: the first of the peers is what the ratio is to.
+    path.write_text(json.dumps(dict(sorted(content.items())), indent=1) + "\n")
     (folder / "benchmarks.md").write_text(_page(content))
     return versions
 
