@@ -301,7 +301,8 @@ class Contract:
 
     def _valid(self, converted: pd.DataFrame, keep: Mask) -> pd.DataFrame:
         kept = converted if keep.all() else rows_where(converted, keep).reset_index(drop=True)
-        return kept.astype({c.name: c.dtype for c in self.columns if can_hold(c.dtype, kept[c.name])})
+        others = {c.name: c.dtype for c in self.columns if can_hold(c.dtype, kept[c.name])}
+        return kept.astype(others) if others else kept
 
     @staticmethod
     def _positions(frame: pd.DataFrame) -> "pd.Series[Any] | None":
