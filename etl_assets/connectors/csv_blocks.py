@@ -169,7 +169,8 @@ class _Block:
         """The records by Arrow, or one by one where they have not all the fields of the header."""
         table = _parsed(self.data, format_, records.header)
         if table is None or table.num_rows != len(self.first_lines):
-            batch = records.read(StringIO(self.data.to_pybytes().decode(), newline=""), self.before, lambda: False)
+            text = self.data.to_pybytes()[: self.size].decode()  # without a line end that the file does not have
+            batch = records.read(StringIO(text, newline=""), self.before, lambda: False)
             return CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable)
         return CsvPart(header=records.header, table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.first_lines)))
 
