@@ -435,6 +435,8 @@ def test_a_missed_deadline(trial: Trial) -> None:
     assert subjects(trial, 1) == ["late missed its deadline"]
     assert trial.api.run("late", run)["state"] == "running"
     assert trial.api.ended("late", run) == "success"
+    # Its end is told of too, a moment later, and shall not be taken for news of the next test's run.
+    assert subjects(trial, 2) == ["late missed its deadline", "late succeeded"]
 
 
 def test_a_run_that_takes_too_long(trial: Trial) -> None:
