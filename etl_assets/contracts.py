@@ -36,11 +36,12 @@ from etl_assets.conversion import Converted, Target, convert
 from etl_assets.declarations import Reference, can_hold, declared_metadata, freshness, refuse_misspelt, target
 from etl_assets.errors import ContractDefinitionError, ContractViolationError
 from etl_assets.evaluations import Keep, Lookup, mask_of, read_evaluations
-from etl_assets.frames import each_column, rows_where
+from etl_assets.frames import rows_where
 from etl_assets.loading.table import ColumnSpec, RejectedRow, TableSpec, UniqueRule
 from etl_assets.postgres.types import canonical_name
 from etl_assets.rules import Mask, RejectedRows, Rule, RuleOutcome, Severity, samples_of, words_of
 from etl_assets.table_rules import checks_of, indexes_of
+from etl_assets.threads import each_column
 
 
 @dataclass(frozen=True, kw_only=True)

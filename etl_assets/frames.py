@@ -3,27 +3,19 @@
 Not here: PostgreSQL's types (`postgres/types.py`), conversion between types (`conversion.py`).
 """
 
-import contextlib
 import datetime
 import json
 import math
-import os
-import queue
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-Result = TypeVar("Result")
-_LONG = 50_000
-_TOGETHER = 2
+from etl_assets.threads import each_column
 
 TEXT = pd.StringDtype(na_value=float("nan"))
 """pandas 3's own text: Arrow buffers, NaN for NULL."""
@@ -40,8 +32,10 @@ POOL = _pool()
 """Where whole tables are read into: Arrow's default, mimalloc, gives memory back at once and fetches it anew, a third of the time here."""
 
 
-def in_one(column: pa.ChunkedArray) -> pa.Array:
+def in_one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column as one array, which is copied only where it is several."""
+    if isinstance(column, pa.Array):
+        return column
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks(memory_pool=POOL)
 
 
@@ -49,62 +43,6 @@ def numbered(name: str, numbers: Any) -> pa.Array:
     """The name with each number after it, as text."""
     texts = pc.cast(pa.array(numbers), pa.large_string(), memory_pool=POOL)
     return pc.binary_join_element_wise(pa.scalar(name, pa.large_string()), texts, pa.scalar("", pa.large_string()), memory_pool=POOL)
-
-
-def each_column(function: Callable[[Any], Any], columns: Iterable[Any], rows: int) -> list[Any]:
-    """What a function makes of each column, in order; of long ones two at a time, for what works on Arrow buffers needs no GIL."""
-    if rows < _LONG:
-        return [function(column) for column in columns]
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="columns") as threads:
-        return list(threads.map(function, columns))
-
-
-def results(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """What tasks return, in their order; two run in threads while the next one is made."""
-    running: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(max_workers=_TOGETHER, thread_name_prefix="results") as threads:
-        for task in tasks:
-            if len(running) == _TOGETHER:
-                yield running.popleft().result()
-            running.append(threads.submit(task))
-        while running:
-            yield running.popleft().result()
-
-
-def ahead(parts: Iterator[Result], depth: int) -> Iterator[Result]:
-    """The parts as they come, so many of them made in a thread before they are asked for."""
-    made: queue.Queue[tuple[Result | None, BaseException | None]] = queue.Queue(depth)
-    is_over = threading.Event()
-
-    def put(part: Result | None, error: BaseException | None = None) -> None:
-        while not is_over.is_set():
-            with contextlib.suppress(queue.Full):
-                made.put((part, error), timeout=0.1)
-                return
-
-    def make() -> None:
-        try:
-            for part in parts:
-                put(part)
-                if is_over.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # handed to whoever asks for the parts
-            put(None, error)
-
-    thread = threading.Thread(target=make, name="ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            part, error = made.get()
-            if error is not None:
-                raise error
-            if part is None:
-                return
-            yield part
-    finally:
-        is_over.set()
-        thread.join()
 
 
 def rows_where(frame: pd.DataFrame, mask: Any) -> pd.DataFrame:
@@ -233,6 +171,6 @@ def json_value(value: Any) -> Any:
 
 
 __all__ = [
-    "POOL", "TEXT", "ahead", "arrow_to_frame", "arrow_to_series", "decimals", "each_column", "exact_decimals", "in_one", "in_tables",
-    "json_value", "numbered", "pandas_dtype", "results", "rows_where",
+    "POOL", "TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "exact_decimals", "in_one", "in_tables",
+    "json_value", "numbered", "pandas_dtype", "rows_where",
 ]  # fmt: skip

@@ -25,8 +25,8 @@ def drop_rows(rule: str, which: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> 
     """
 
     def run(frame: pd.DataFrame) -> pd.DataFrame:
-        dropped = which(frame).fillna(False).astype(bool)
-        return rows_where(frame, ~dropped.reindex(frame.index).to_numpy() if not dropped.index.is_(frame.index) else ~dropped.to_numpy())
+        dropped = which(frame).fillna(False).astype(bool).reindex(frame.index)
+        return rows_where(frame, ~dropped.to_numpy())
 
     return Step(name=f"drop rows: {rule}", function=run, drops_rows=True)
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from etl_assets.cleaning.step import SAMPLES, Step, each
 from etl_assets.conversion import Unconverted
 from etl_assets.errors import ContractDefinitionError
-from etl_assets.frames import arrow_to_series
+from etl_assets.frames import arrow_to_series, in_one
 
 
 def null_markers(*markers: str, columns: Sequence[str] | None = None) -> Step:
@@ -150,8 +150,7 @@ def _text(values: "pd.Series[Any]", change: Callable[[str], str]) -> "pd.Series[
     if not isinstance(values.dtype, pd.StringDtype) and values.dtype != object:
         raise TypeError(f"{values.name} holds {values.dtype} values, not text")
     if isinstance(values.dtype, pd.StringDtype):
-        array = pa.array(values, from_pandas=True)
-        encoded = (array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array).dictionary_encode()
+        encoded = in_one(pa.array(values, from_pandas=True)).dictionary_encode()
         changed = pa.array([change(value) for value in encoded.dictionary.to_pylist()], pa.large_string()).take(encoded.indices)
         return pd.Series(arrow_to_series(pa.chunked_array([changed])).array, index=values.index, dtype=values.dtype, name=values.name)
     known = {value: change(value) for value in values.dropna().unique() if isinstance(value, str) and not isinstance(value, Unconverted)}

@@ -1,17 +1,50 @@
-"""A text file as UTF-8, in blocks for readers that look at many records together, or line by line for those that go one by one.
+"""A text file as UTF-8, in blocks for readers that look at many records together, or line by line for those that go one by one; and the
+parts that come of it.
 
 Not here: encodings (`encoding.py`), what the text holds (`csv_blocks.py`, `json_blocks.py`).
 """
 
 import codecs
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from io import StringIO, TextIOWrapper
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+
+from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
+from etl_assets.frames import arrow_to_frame
+from etl_assets.progress import watched
+from etl_assets.threads import ahead, results
+
 BLOCK_BYTES = 4 * 2**20
-BLOCKS_AHEAD = 3
+_BLOCKS_AHEAD = 3
 _FEW_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPart:
+    """Some consecutive records of a file.
+
+    Attributes:
+        table: The readable ones, all columns text, the last one `source_position`.
+        unreadable: What could not be read among them.
+    """
+
+    table: pa.Table = field(repr=False)
+    unreadable: list[UnreadableRow] = field(default_factory=list, repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns without the position."""
+        return tuple(self.table.column_names[:-1])
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The readable records."""
+        return arrow_to_frame(self.table)
 
 
 class TextBlocks:
@@ -103,4 +136,40 @@ class TextBlocks:
         self._most = self._size
 
 
-__all__ = ["BLOCKS_AHEAD", "BLOCK_BYTES", "TextBlocks"]
+def read_parts(
+    tasks: Iterable[Callable[[], TextPart]], blocks: TextBlocks, *, name: str, rows: int | None, nothing: pa.Table | None = None
+) -> Iterator[TextPart]:
+    """What tasks make of the blocks of a file, at most `rows` readable records at a time, all together where it is None.
+
+    Args:
+        tasks: Each makes one part of one block; they are worked on in threads.
+        blocks: Tell how far the file is read.
+        name: Of the source.
+        rows: Records of a part.
+        nothing: A table without rows that begins the first part, which is then there for an empty file too.
+    """
+    held = [] if nothing is None else [nothing]
+    count, is_owed = 0, nothing is not None
+    unreadable: list[UnreadableRow] = []
+    parts = results(tasks)
+    if rows is not None:
+        parts = ahead(parts, _BLOCKS_AHEAD)  # while whoever asked works on a frame
+    for part in watched(parts, f"reading {name}", lambda part: part.table.num_rows, blocks.share):
+        held.append(part.table)
+        count += part.table.num_rows
+        unreadable += part.unreadable
+        while rows is not None and count >= rows:
+            table = _together(held)
+            yield TextPart(table=table.slice(0, rows), unreadable=unreadable)
+            held, count, unreadable, is_owed = [table.slice(rows)], count - rows, [], False
+    if count or unreadable or is_owed:
+        yield TextPart(table=_together(held), unreadable=unreadable)
+
+
+def _together(tables: list[pa.Table]) -> pa.Table:
+    """The rows of all, with the columns of all in order of first appearance, the position last."""
+    whole = pa.concat_tables(tables, promote_options="default")
+    return whole.select([*(name for name in whole.column_names if name != SOURCE_POSITION), SOURCE_POSITION])
+
+
+__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "read_parts"]

@@ -14,42 +14,20 @@ from io import StringIO, TextIOWrapper
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
-from etl_assets.connectors.blocks import BLOCK_BYTES, BLOCKS_AHEAD, TextBlocks
+from etl_assets.accounting import SOURCE_POSITION
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, read_parts
 from etl_assets.connectors.csv_text import CsvBatch, CsvFormat, CsvRecords
-from etl_assets.frames import POOL, ahead, arrow_to_frame, numbered, results
-from etl_assets.progress import watched
+from etl_assets.frames import POOL, numbered
 
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CsvPart:
-    """Some consecutive records of a file.
-
-    Attributes:
-        header: Column names.
-        table: The readable ones, all columns text, with `source_position`.
-        unreadable: What could not be read among them.
-    """
-
-    header: tuple[str, ...]
-    table: pa.Table = field(repr=False)
-    unreadable: list[UnreadableRow] = field(default_factory=list, repr=False)
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The readable records."""
-        return arrow_to_frame(self.table)
-
-
 def read_csv_blocks(
     text: TextIOWrapper, format_: CsvFormat, *, name: str, rows: int | None, block: int = BLOCK_BYTES, size: int | None = None
-) -> Iterator[CsvPart]:
+) -> Iterator[TextPart]:
     """The records of a file, at most `rows` readable ones at a time, all together where it is None; at least one part.
 
     Args:
@@ -67,27 +45,11 @@ def read_csv_blocks(
     blocks = TextBlocks(text, block, whole=size)
     records = CsvRecords(blocks.lines(), format_, name=name)
     blocks.give_back()
-    header = records.header
-    nothing = _table_of(_no_records(header), format_, name)
-    held: list[pa.Table] = [nothing]
-    count, is_empty = 0, True
-    unreadable: list[UnreadableRow] = []
-    parts = results(_tasks(blocks, records, format_, name))
-    if rows is not None:
-        parts = ahead(parts, BLOCKS_AHEAD)  # while whoever asked works on a frame
-    for part in watched(parts, f"reading {name}", lambda part: part.table.num_rows, blocks.share):
-        held.append(part.table)
-        count += part.table.num_rows
-        unreadable += part.unreadable
-        while rows is not None and count >= rows:
-            table = pa.concat_tables(held)
-            yield CsvPart(header=header, table=table.slice(0, rows), unreadable=unreadable)
-            held, count, unreadable, is_empty = [table.slice(rows)], count - rows, [], False
-    if count or unreadable or is_empty:
-        yield CsvPart(header=header, table=pa.concat_tables(held), unreadable=unreadable)
+    tasks = _tasks(blocks, records, format_, name)
+    return read_parts(tasks, blocks, name=name, rows=rows, nothing=_table_of(_no_records(records.header), format_, name))
 
 
-def _tasks(blocks: TextBlocks, records: CsvRecords, format_: CsvFormat, name: str) -> Iterator[Callable[[], CsvPart]]:
+def _tasks(blocks: TextBlocks, records: CsvRecords, format_: CsvFormat, name: str) -> Iterator[Callable[[], TextPart]]:
     number = records.number
     while blocks.fill():
         block = _Block.of(blocks.pending, format_, len(records.header), number, is_last=blocks.is_last)
@@ -103,12 +65,12 @@ def _tasks(blocks: TextBlocks, records: CsvRecords, format_: CsvFormat, name: st
             yield functools.partial(lambda made: made, part)
 
 
-def _one_by_one(blocks: TextBlocks, records: CsvRecords, number: int, format_: CsvFormat, name: str) -> tuple[CsvPart, int]:
+def _one_by_one(blocks: TextBlocks, records: CsvRecords, number: int, format_: CsvFormat, name: str) -> tuple[TextPart, int]:
     """The records that start in what is pending, and how many lines they take."""
     end = blocks.position + len(blocks.pending)
     batch = records.read(blocks.lines(), number, lambda: blocks.position >= end)
     blocks.give_back()
-    return CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable), batch.taken
+    return TextPart(table=_table_of(batch, format_, name), unreadable=batch.unreadable), batch.taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,14 +127,14 @@ class _Block:
             before=before,
         )
 
-    def part(self, records: CsvRecords, format_: CsvFormat, name: str) -> CsvPart:
+    def part(self, records: CsvRecords, format_: CsvFormat, name: str) -> TextPart:
         """The records by Arrow, or one by one where they have not all the fields of the header."""
         table = _parsed(self.data, format_, records.header)
         if table is None or table.num_rows != len(self.first_lines):
             text = self.data.to_pybytes()[: self.size].decode()  # without a line end that the file does not have
             batch = records.read(StringIO(text, newline=""), self.before, lambda: False)
-            return CsvPart(header=records.header, table=_table_of(batch, format_, name), unreadable=batch.unreadable)
-        return CsvPart(header=records.header, table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.first_lines)))
+            return TextPart(table=_table_of(batch, format_, name), unreadable=batch.unreadable)
+        return TextPart(table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.first_lines)))
 
 
 def _are_well_placed(raw: npt.NDArray[np.uint8], quotes: npt.NDArray[np.intp], quote: int, parting: int) -> bool:
@@ -224,4 +186,4 @@ def _as_byte(character: str) -> int | None:
     return ord(character) if character.isascii() else None
 
 
-__all__ = ["CsvPart", "read_csv_blocks"]
+__all__ = ["read_csv_blocks"]

@@ -203,7 +203,7 @@ class FilesResource(dg.ConfigurableResource["FilesResource"]):
             with open_text(opened, encoding, where=file.where) as (text, known):
                 for part in read_csv_blocks(text, format_, name=file.name, rows=rows, size=plain_size(opened)):
                     if not headers or headers[-1][0] != file.name:
-                        headers.append((file.name, part.header))
+                        headers.append((file.name, part.names))
                         one_header([headers[0], headers[-1]])
                     notes = f"{known}, delimiter {format_.delimiter!r}, quote {format_.quote!r}"
                     yield part.frame[[*headers[0][1], SOURCE_POSITION]], part.unreadable, notes

@@ -16,43 +16,23 @@ from io import StringIO, TextIOWrapper
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
-from etl_assets.connectors.blocks import BLOCK_BYTES, BLOCKS_AHEAD, TextBlocks
+from etl_assets.accounting import SOURCE_POSITION
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, read_parts
 from etl_assets.connectors.records import parse_json_lines
-from etl_assets.frames import POOL, ahead, arrow_to_frame, in_one, numbered, results
-from etl_assets.progress import watched
+from etl_assets.frames import POOL, in_one, numbered
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
 _WRITTEN_OTHERWISE = r":\s*-?(?:[0-9]+\.[0-9]*0|[0-9.]{16,}|[0-9.]+[eE][-+]?[0-9]+|0)\s*[,}]"
 
 
-@dataclass(frozen=True, kw_only=True)
-class JsonPart:
-    """Some consecutive lines of a file.
-
-    Attributes:
-        table: Their objects: one text column per key in order of first appearance, and `source_position`.
-        unreadable: Lines that hold no object.
-    """
-
-    table: pa.Table = field(repr=False)
-    unreadable: list[UnreadableRow] = field(default_factory=list, repr=False)
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The objects."""
-        return arrow_to_frame(self.table)
-
-
 def read_json_blocks(
     text: TextIOWrapper, *, name: str, rows: int | None, flatten: str | None = None, block: int = BLOCK_BYTES, size: int | None = None
-) -> Iterator[JsonPart]:
+) -> Iterator[TextPart]:
     """The objects of a file with one JSON object per line, at most `rows` at a time, all together where it is None.
 
     Args:
@@ -66,29 +46,8 @@ def read_json_blocks(
     Raises:
         UnicodeDecodeError: A byte is not of the file's encoding.
     """
-    held: list[pa.Table] = []
-    count = 0
-    unreadable: list[UnreadableRow] = []
     blocks = TextBlocks(text, block, whole=size)
-    parts = results(_tasks(blocks, name, flatten))
-    if rows is not None:
-        parts = ahead(parts, BLOCKS_AHEAD)  # while whoever asked works on a frame
-    for part in watched(parts, f"reading {name}", lambda part: part.table.num_rows, blocks.share):
-        held.append(part.table)
-        count += part.table.num_rows
-        unreadable += part.unreadable
-        while rows is not None and count >= rows:
-            table = _together(held)
-            yield JsonPart(table=table.slice(0, rows), unreadable=unreadable)
-            held, count, unreadable = [table.slice(rows)], count - rows, []
-    if count or unreadable:
-        yield JsonPart(table=_together(held), unreadable=unreadable)
-
-
-def _together(tables: list[pa.Table]) -> pa.Table:
-    """The rows of all, with the columns of all in order of first appearance, the position last."""
-    whole = pa.concat_tables(tables, promote_options="default")
-    return whole.select([*(name for name in whole.column_names if name != SOURCE_POSITION), SOURCE_POSITION])
+    return read_parts(_tasks(blocks, name, flatten), blocks, name=name, rows=rows)
 
 
 class _Known:
@@ -120,7 +79,7 @@ def _is_text(type_: pa.DataType) -> bool:
     return bool(pa.types.is_string(type_) or pa.types.is_timestamp(type_))
 
 
-def _tasks(blocks: TextBlocks, name: str, flatten: str | None) -> Iterator[Callable[[], JsonPart]]:
+def _tasks(blocks: TextBlocks, name: str, flatten: str | None) -> Iterator[Callable[[], TextPart]]:
     number = 0
     known = _Known()
     while blocks.fill():
@@ -174,15 +133,15 @@ class _Block:
             starts = nothing
         return _Block(data=data, before=before, lines=lines, starts=starts, ends=ends, numbers=numbers)
 
-    def part(self, name: str, flatten: str | None, known: _Known) -> JsonPart:
+    def part(self, name: str, flatten: str | None, known: _Known) -> TextPart:
         """The objects by Arrow, or line by line."""
         table = self._table(known) if len(self.starts) and not known.is_nested else None
         if table is not None:
-            return JsonPart(table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.numbers)))
+            return TextPart(table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.numbers)))
         found = parse_json_lines(enumerate(_lines(self.data), start=self.before + 1), where=name, separator=flatten)
         frame = found.frame(name)
         columns = [pa.array(frame[column], pa.large_string(), from_pandas=True) for column in frame]
-        return JsonPart(table=pa.table(columns, names=list(frame.columns)), unreadable=found.unreadable)
+        return TextPart(table=pa.table(columns, names=list(frame.columns)), unreadable=found.unreadable)
 
     def _table(self, known: _Known) -> pa.Table | None:
         """One text column per key; None where the lines hold other things than flat objects that agree in kind."""
@@ -279,4 +238,4 @@ def _lines(data: bytes) -> StringIO:
     return StringIO(data.decode(), newline="")
 
 
-__all__ = ["JsonPart", "read_json_blocks"]
+__all__ = ["read_json_blocks"]

@@ -25,7 +25,7 @@ import pyarrow.csv
 from psycopg2 import sql
 
 from etl_assets.errors import DatabaseRefusedError, EtlError, UnstorableValueError
-from etl_assets.frames import exact_decimals
+from etl_assets.frames import exact_decimals, in_one
 from etl_assets.loading.exact import exact
 from etl_assets.loading.table import ColumnSpec
 from etl_assets.loading.texts import as_json, longest, refuse_long, text_writer
@@ -224,9 +224,7 @@ def _arrow(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array:
             return array
     values = exact(values, type_)
     array = pa.array(values, from_pandas=True) if values.dtype != object else pa.array(values, type=type_, from_pandas=True)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-        array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+    array = in_one(array)
     if array.type == type_:
         return array
     if pa.types.is_string(array.type) and not pa.types.is_large_string(type_):

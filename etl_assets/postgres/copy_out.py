@@ -20,10 +20,11 @@ import pyarrow.csv
 from sqlalchemy.engine import Connection
 
 from etl_assets.errors import SourceFormatError
-from etl_assets.frames import POOL, ahead, arrow_to_series, decimals, in_tables, results
+from etl_assets.frames import POOL, arrow_to_series, decimals, in_tables
 from etl_assets.postgres import arrays
 from etl_assets.postgres.types import arrow_type_for_reading
 from etl_assets.progress import watched
+from etl_assets.threads import ahead, results
 
 _BUFFER_BYTES = 2**20
 _BLOCKS_AHEAD = 32

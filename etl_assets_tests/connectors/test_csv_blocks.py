@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl_assets.connectors import csv_blocks
-from etl_assets.connectors.csv_blocks import CsvPart, read_csv_blocks
+from etl_assets.connectors.blocks import TextPart
+from etl_assets.connectors.csv_blocks import read_csv_blocks
 from etl_assets.connectors.csv_text import CsvFormat, read_csv_text
 from etl_assets.connectors.files import FilesResource
 from etl_assets.errors import SourceFormatError
@@ -19,13 +20,13 @@ _PIECES = ['"', '""', ",", "\n", "\r\n", "\r", "a", "é", "🚀", "NULL", " ", "
 TEXTS = st.lists(st.sampled_from(_PIECES), max_size=24).map("".join)
 
 
-def parts_of(content: str, *, format_: CsvFormat, block: int, rows: int = 50_000, encoding: str = "utf-8") -> list[CsvPart]:
+def parts_of(content: str, *, format_: CsvFormat, block: int, rows: int = 50_000, encoding: str = "utf-8") -> list[TextPart]:
     """What the blocks of a file hold."""
     text = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode(encoding))), encoding=encoding, newline="")  # type: ignore[arg-type]
     return list(read_csv_blocks(text, format_, name="a.csv", rows=rows, block=block))
 
 
-def told(parts: list[CsvPart]) -> tuple[list[dict[str, str | None]], list[tuple[str, str, str]]]:
+def told(parts: list[TextPart]) -> tuple[list[dict[str, str | None]], list[tuple[str, str, str]]]:
     """Rows and unreadable lines of all parts."""
     rows = pa.concat_tables([part.table for part in parts]).to_pylist()
     return rows, [(row.position, row.raw, row.rule) for part in parts for row in part.unreadable]
