@@ -5,38 +5,12 @@ from typing import Annotated
 import pandas as pd
 import pandera.pandas as pa
 
-from benchmarks import data, load
-from benchmarks.harness import Body, take_turns
+from benchmarks import load
+from benchmarks.harness import Body, Method, take_turns
 from benchmarks.place import Place
 from benchmarks.report import Row
 
 ROWS = 300_000
-
-
-class Orders(pa.DataFrameModel):
-    """Order lines."""
-
-    id: int = pa.Field(ge=0)
-    customer_id: pa.Int32 = pa.Field(in_range={"min_value": 0, "max_value": 150_000})
-    quantity: pa.Int16 = pa.Field(in_range={"min_value": 1, "max_value": 50})
-    voucher: pd.Int64Dtype = pa.Field(nullable=True)
-    price: float = pa.Field(ge=0)
-    discount: float = pa.Field(in_range={"min_value": 0, "max_value": 1}, nullable=True)
-    amount: Annotated[pa.Decimal, 12, 2, None] = pa.Field(nullable=True)
-    is_paid: pd.BooleanDtype = pa.Field(nullable=True)
-    is_gift: bool
-    created_at: Annotated[pd.DatetimeTZDtype, "us", "UTC"]
-    updated_at: pa.DateTime = pa.Field(nullable=True)
-    ship_date: pa.Date
-    code: str = pa.Field(str_matches=r"^P\d{6}$")
-    status: str = pa.Field(isin=["", "OPEN", "SHIPPED", "RETURNED", "NULL"], nullable=True)
-    comment: str = pa.Field(str_length={"min_value": 1, "max_value": 400})
-    payload: str = pa.Field(nullable=True, metadata={"postgres_type": "jsonb"})
-
-    class Config:
-        """The key of the table."""
-
-        metadata = {"primary_key": ["id"]}
 
 
 class Copied(pa.DataFrameModel):
@@ -60,6 +34,24 @@ class Copied(pa.DataFrameModel):
     payload: str = pa.Field(nullable=True, metadata={"postgres_type": "jsonb"})
 
 
+class Orders(Copied):
+    """Order lines with rules and a key."""
+
+    id: int = pa.Field(ge=0)
+    customer_id: pa.Int32 = pa.Field(in_range={"min_value": 0, "max_value": 150_000})
+    quantity: pa.Int16 = pa.Field(in_range={"min_value": 1, "max_value": 50})
+    price: float = pa.Field(ge=0)
+    discount: float = pa.Field(in_range={"min_value": 0, "max_value": 1}, nullable=True)
+    code: str = pa.Field(str_matches=r"^P\d{6}$")
+    status: str = pa.Field(isin=["", "OPEN", "SHIPPED", "RETURNED", "NULL"], nullable=True)
+    comment: str = pa.Field(str_length={"min_value": 1, "max_value": 400})
+
+    class Config:
+        """The key of the table."""
+
+        metadata = {"primary_key": ["id"]}
+
+
 def _pandera(place: Place) -> Body:
     frame = load.frame_of(place, "orders")
     schema = Orders.to_schema()
@@ -76,21 +68,7 @@ def _split(place: Place) -> Body:
     return lambda: len(contract.split(frame, where="benchmark").valid)
 
 
-def _load(place: Place) -> Body:
-    types = tuple(data.ORDERS.values())
-    frame = load.frame_of(place, "orders")
-    place.run("DROP TABLE IF EXISTS given", data.orders_table("given"))
-    load.ours(place, frame.head(64), types=types)
-    place.run("TRUNCATE given", "CHECKPOINT")
-
-    def body() -> int:
-        load.ours(place, frame, types=types)
-        return place.count("given")
-
-    return body
-
-
-METHODS = {"check and split": _split, "pandera": _pandera, "load": _load}
+METHODS: dict[str, Method] = {"check and split": _split, "pandera": _pandera, "load": load.METHODS["orders ours"]}
 
 
 def measured(place: Place, rounds: int) -> list[Row]:

@@ -1,7 +1,9 @@
 """A frame into a table that is there, in one transaction: orders and flights."""
 
 import functools
+import uuid
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +12,9 @@ from benchmarks import data, peers
 from benchmarks.harness import Body, Method, take_turns
 from benchmarks.place import Place
 from benchmarks.report import Row, times
+
+if TYPE_CHECKING:
+    from etl_assets.loading.table import TableSpec
 
 ROWS = data.ROWS
 PEERS = (
@@ -76,20 +81,25 @@ def _schema(frame: pd.DataFrame) -> pa.Schema:
 
 def ours(place: Place, frame: pd.DataFrame, *, types: Sequence[str] = ()) -> None:
     """Append as an asset does whose contract names the types: with ledger row, row count and the types of the catalog."""
-    import uuid
+    from etl_assets.loading.table import ColumnSpec, TableSpec
 
+    columns = tuple(ColumnSpec(name=name, type=type_) for name, type_ in zip(frame.columns, types, strict=bool(types)))
+    write(place, frame, TableSpec(columns=columns) if types else None, "append")
+
+
+def write(place: Place, frame: pd.DataFrame, spec: "TableSpec | None", disposition: str) -> int:
+    """Bring a frame into the table `given`; rows of the table that changed."""
     from etl_assets.loading.options import WriteDisposition, WriteOptions
     from etl_assets.loading.postgres import PostgresResource
-    from etl_assets.loading.table import ColumnSpec, LoadIdentity, LoadRequest, TableRef, TableSpec
+    from etl_assets.loading.table import LoadIdentity, LoadRequest, TableRef
 
-    spec = TableSpec(columns=tuple(ColumnSpec(name=name, type=type_) for name, type_ in zip(frame.columns, types, strict=bool(types))))
     request = LoadRequest(
         target=TableRef(schema="public", table="given"),
         identity=LoadIdentity(load_id=uuid.uuid4(), asset="public/given"),
-        spec=spec if types else None,
-        write=WriteOptions(disposition=WriteDisposition.APPEND),
+        spec=spec,
+        write=WriteOptions(disposition=WriteDisposition(disposition)),
     )
-    PostgresResource(url=place.url).write(frame, request)
+    return PostgresResource(url=place.url).write(frame, request).rows_changed
 
 
 _JSON = tuple("json" if type_ == "jsonb" else type_ for type_ in data.ORDERS.values())

@@ -1,45 +1,22 @@
 """What transactional and idempotent ways of writing cost over a plain COPY of the same rows: replace, indexes, merge."""
 
 import functools
-import uuid
 
-from benchmarks import data, peers
+import pandas as pd
+
+from benchmarks import data, load
 from benchmarks.harness import Body, take_turns
-from benchmarks.load import ROWS, frame_of
 from benchmarks.place import Place
 from benchmarks.report import Row, times
 
 _INDEXES = (("customer_id",), ("created_at",), ("code",))
 
 
-def _write(place: Place, disposition: str, *, indexes: tuple[tuple[str, ...], ...] = (), rows: int = ROWS, frame: object = None) -> int:
-    from etl_assets.loading.options import WriteDisposition, WriteOptions
-    from etl_assets.loading.postgres import PostgresResource
-    from etl_assets.loading.table import ColumnSpec, LoadIdentity, LoadRequest, TableRef, TableSpec
+def _write(place: Place, frame: pd.DataFrame, disposition: str, indexes: tuple[tuple[str, ...], ...]) -> int:
+    from etl_assets.loading.table import ColumnSpec, TableSpec
 
     columns = tuple(ColumnSpec(name=name, type=type_, nullable=name != "id") for name, type_ in data.ORDERS.items())
-    request = LoadRequest(
-        target=TableRef(schema="public", table="given"),
-        identity=LoadIdentity(load_id=uuid.uuid4(), asset="public/given"),
-        spec=TableSpec(columns=columns, primary_key=("id",), indexes=indexes),
-        write=WriteOptions(disposition=WriteDisposition(disposition)),
-    )
-    given = frame_of(place, "orders").head(rows) if frame is None else frame
-    return PostgresResource(url=place.url).write(given, request).rows_changed  # type: ignore[arg-type]
-
-
-def _plain(place: Place) -> Body:
-    frame = frame_of(place, "orders")
-    place.run("DROP TABLE IF EXISTS given", data.orders_table("given"))
-    load = functools.partial(peers.pgpq, place, table="given", schema=data.orders_schema(), jsonb=("payload",))
-    load(frame=frame.head(64))
-    place.run("TRUNCATE given", "CHECKPOINT")
-
-    def body() -> int:
-        load(frame=frame)
-        return place.count("given")
-
-    return body
+    return load.write(place, frame, TableSpec(columns=columns, primary_key=("id",), indexes=indexes), disposition)
 
 
 def _ours(disposition: str, *, indexes: tuple[tuple[str, ...], ...] = (), empty: bool = False) -> "functools.partial[Body]":
@@ -47,17 +24,17 @@ def _ours(disposition: str, *, indexes: tuple[tuple[str, ...], ...] = (), empty:
 
 
 def _prepare_ours(disposition: str, indexes: tuple[tuple[str, ...], ...], empty: bool, place: Place) -> Body:
-    frame = frame_of(place, "orders")
+    frame = load.frame_of(place, "orders")
     place.run("DROP TABLE IF EXISTS given")
-    _write(place, "replace", indexes=indexes, rows=64 if empty else ROWS)
+    _write(place, frame.head(64) if empty else frame, "replace", indexes)
     if empty:
         place.run("TRUNCATE given")
     place.run("ANALYZE given", "CHECKPOINT")
-    return lambda: _write(place, disposition, indexes=indexes, frame=frame)
+    return lambda: _write(place, frame, disposition, indexes)
 
 
 METHODS = {
-    "plain COPY": _plain,
+    "plain COPY": load.METHODS["orders pgpq"],
     "replace": _ours("replace"),
     "replace, three indexes": _ours("replace", indexes=_INDEXES),
     "append, three indexes": _ours("append", indexes=_INDEXES, empty=True),
@@ -67,8 +44,6 @@ METHODS = {
 
 def measured(place: Place, rounds: int) -> list[Row]:
     """The rows of the report."""
-    from benchmarks import load
-
     load.prepare(place)
     found = take_turns("modes", list(METHODS), place, rounds=rounds)
     return [

@@ -2,16 +2,12 @@
 
 import functools
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from benchmarks import data, peers
+from benchmarks import data, load, peers
 from benchmarks.place import Place, opened
-from etl_assets.loading.options import WriteDisposition, WriteOptions
-from etl_assets.loading.postgres import PostgresResource
-from etl_assets.loading.table import ColumnSpec, LoadIdentity, LoadRequest, TableRef, TableSpec
 
 ROWS, FEW = 100_000, 25_000
 
@@ -28,14 +24,7 @@ def place() -> Iterator[Place]:
 
 def ours(place: Place, rows: int) -> Callable[[], object]:
     """The project's own load, with ledger and count."""
-    frame = data.orders(rows)
-    request = LoadRequest(
-        target=TableRef(schema="public", table="given"),
-        identity=LoadIdentity(load_id=uuid.uuid4(), asset="public/given"),
-        spec=TableSpec(columns=tuple(ColumnSpec(name=name, type=type_) for name, type_ in data.ORDERS.items())),
-        write=WriteOptions(disposition=WriteDisposition.APPEND),
-    )
-    return functools.partial(PostgresResource(url=place.url).write, frame, request)
+    return functools.partial(load.ours, place, data.orders(rows), types=tuple(data.ORDERS.values()))
 
 
 def best_of(turns: int, place: Place, methods: Mapping[str, Callable[[], Callable[[], object]]]) -> dict[str, float]:
