@@ -146,7 +146,7 @@ def _plain(state: Any) -> str | None:
 def airflow_asset(key: str, uri: str | None = None) -> Any:
     """The Airflow Asset of a Dagster asset: the same one in every DAG, so that one can wait for another."""
     # Of a scheme without x- Airflow asks every provider, in every process that parses the file.
-    uri = uri or f"x-dagster://{key}"
+    uri = uri or f"x-dagster:{key}"
     # A Dataset of Airflow 2 has no name, and keeps the key beside its URI.
     return Asset(name=key, uri=uri) if _AIRFLOW_3 else Asset(uri, extra={_KEY: key})
 

@@ -227,7 +227,7 @@ def test_a_partition(trial: Trial2) -> None:
     found = trial.dagster_run("days", run)
     assert found.tags["dagster/partition"] == "2026-02-03"
     (event,) = trial.dataset_events("days", run)
-    assert (event["uri"], event["extra"]["dagster_run_id"]) == ("x-dagster://after_day", found.run_id)
+    assert (event["uri"], event["extra"]["dagster_run_id"]) == ("x-dagster:after_day", found.run_id)
     assert event["extra"]["partitions"] == ["2026-02-03"]
 
 
