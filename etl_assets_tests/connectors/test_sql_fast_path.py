@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from psycopg2 import sql
 from sqlalchemy.engine import make_url
 
+from etl_assets.connectors.databases import sqlite_arrow
 from etl_assets.connectors.databases.sqlite import SqliteDatabase
 from etl_assets.connectors.sql import SqlResource
 from etl_assets.errors import SourceFormatError
@@ -87,6 +88,13 @@ def found(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
     return [(str(frame[name].dtype), cells(frame[name])) for name in frame.columns]
 
 
+def by_arrow(file: Path, text: str, rows: int | None = None) -> list[pd.DataFrame] | None:
+    """What the fast path gives for a query; None where it declines."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        fast = sqlite_arrow.frames_by_arrow(connection, f"{file.as_uri()}?mode=ro", text, [], rows)
+        return None if fast is None else list(fast)
+
+
 @EXAMPLES
 @given(table=tables())
 def test_sqlite_a_table_arrives_as_the_standard_library_reads_it(tmp_path: Path, table: tuple[list[tuple[str, str]], list[Row]]) -> None:
@@ -104,7 +112,7 @@ def test_sqlite_the_fast_path_gives_what_the_plain_path_gives(
     """Where ADBC answers, its frames are those of the standard library, whole and in batches."""
     written(tmp_path / "t.db", *table)
     with SqliteDatabase(make_url(f"sqlite:///{tmp_path / 't.db'}"), "test").open() as session:
-        fast = session._fast("SELECT * FROM t", [], rows)  # type: ignore[attr-defined]
+        fast = by_arrow(tmp_path / "t.db", "SELECT * FROM t", rows)
         plain = list(session._plain("SELECT * FROM t", [], rows, "test"))  # type: ignore[attr-defined]
         assert fast is None or list(map(found, fast)) == list(map(found, plain))
 
@@ -113,8 +121,7 @@ def test_sqlite_the_fast_path_gives_what_the_plain_path_gives(
 def test_sqlite_columns_of_one_kind_take_the_fast_path(tmp_path: Path, values: list[Any]) -> None:
     """The fast path is the usual one: it declines no column whose values are of one kind."""
     written(tmp_path / "t.db", [("v", "")], [(value,) for value in values])
-    with SqliteDatabase(make_url(f"sqlite:///{tmp_path / 't.db'}"), "test").open() as session:
-        assert session._fast("SELECT * FROM t", [], None) is not None  # type: ignore[attr-defined]
+    assert by_arrow(tmp_path / "t.db", "SELECT * FROM t") is not None
 
 
 @pytest.mark.parametrize("place", [0, 1023, 1024, 1025, 4000], ids="row {}".format)
@@ -135,6 +142,75 @@ def test_sqlite_text_that_is_no_unicode_is_an_error(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE t AS SELECT CAST(x'61ff' AS TEXT) AS v")
     with pytest.raises(SourceFormatError, match="UTF-8"):
         SqlResource(url=f"sqlite:///{tmp_path / 't.db'}", retry=NO_RETRY).read_table("t")
+
+
+@EXAMPLES
+@given(table=tables(), gone=st.sets(st.integers(1, 12)), moved=st.integers(-(2**40), 2**40))
+def test_sqlite_two_halves_are_the_whole(
+    tmp_path: Path, table: tuple[list[tuple[str, str]], list[Row]], gone: set[int], moved: int
+) -> None:
+    """A long table is read as two halves, whatever the numbers of its rows are and whatever a half looks like by itself."""
+    url = written(tmp_path / "t.db", *table)
+    with contextlib.closing(sqlite3.connect(tmp_path / "t.db")) as connection, connection:
+        connection.executemany("DELETE FROM t WHERE rowid = ?", [(number,) for number in gone])
+        connection.execute("UPDATE t SET rowid = rowid * 1000 + ?", [moved])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_arrow, "_LONG", 1)
+        frame = SqlResource(url=url, retry=NO_RETRY).read_table("t")
+    assert found(frame) == [expected(values) for values in stored(tmp_path / "t.db")]
+
+
+@pytest.mark.parametrize(
+    ("make", "query", "halves"),
+    [
+        ("CREATE TABLE t (v)", "SELECT * FROM t", True),
+        ('CREATE TABLE "a ""b" (v)', 'SELECT v, "rowid" FROM "a ""b" ;', True),
+        ("CREATE TABLE t (v INTEGER PRIMARY KEY)", "select t.v from T", True),
+        ("CREATE TABLE t (v, rowid)", "SELECT * FROM t", True),
+        ("CREATE TABLE t (v, rowid, _rowid_, OID)", "SELECT * FROM t", False),
+        ("CREATE TABLE t (v PRIMARY KEY) WITHOUT ROWID", "SELECT * FROM t", False),
+        ("CREATE TABLE s (v); CREATE VIEW t AS SELECT v FROM s ORDER BY v DESC", "SELECT * FROM t", False),
+        ("CREATE VIRTUAL TABLE t USING fts5(v)", "SELECT * FROM t", False),
+        ("CREATE TABLE t (v)", "SELECT * FROM t WHERE v > 1", False),
+        ("CREATE TABLE t (v, w REAL)", "SELECT v AS w FROM t", False),
+        ("CREATE TABLE t (v)", "SELECT * FROM t ORDER BY v", False),
+        ("CREATE TABLE t (v)", "SELECT count(*) FROM t", False),
+        ("CREATE TABLE t (v)", "SELECT DISTINCT v FROM t", False),
+        ("CREATE TABLE t (v)", "SELECT t.v FROM t, t AS u", False),
+        ("CREATE TABLE t (v)", "SELECT v FROM t LIMIT 3", False),
+    ],
+)
+def test_sqlite_only_a_whole_table_is_halved(tmp_path: Path, make: str, query: str, halves: bool) -> None:
+    """Any other query is asked as it is; both give what the standard library gives, in its order."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "t.db")) as connection, connection:
+        connection.executescript(make)
+        name = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 't_%'").fetchone()[0]
+        quoted = sqlite_arrow.quoted(name)
+        connection.executemany(f"INSERT INTO {quoted} (v) VALUES (?)", [(number,) for number in range(10)])
+        rows = connection.execute(query).fetchall()
+        connection.commit()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sqlite_arrow, "_LONG", 5)
+            assert (sqlite_arrow._halves(connection, query) is not None) is halves
+            (frame,) = by_arrow(tmp_path / "t.db", query) or [pd.DataFrame()]
+    assert found(frame) == [expected(values) for values in zip(*rows, strict=True)]
+
+
+def test_sqlite_halves_of_two_moments_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When somebody writes while the halves begin, the table is read by one connection: rows of one moment."""
+    written(tmp_path / "t.db", [("v", "")], [(number,) for number in range(10)])
+    monkeypatch.setattr(sqlite_arrow, "_LONG", 5)
+    with contextlib.closing(sqlite3.connect(tmp_path / "t.db", isolation_level=None, check_same_thread=False)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        begin = sqlite_arrow._Reading.__init__
+
+        def begin_and_write(self: Any, *given: Any) -> None:
+            begin(self, *given)
+            writer.execute("UPDATE t SET v = v + 100")
+
+        monkeypatch.setattr(sqlite_arrow._Reading, "__init__", begin_and_write)
+        (frame,) = by_arrow(tmp_path / "t.db", "SELECT * FROM t") or [pd.DataFrame()]
+    assert list(frame["v"]) == [number + 200 for number in range(10)]
 
 
 # -- PostgreSQL --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,272 @@
+"""SQLite by ADBC, where that is exact; a whole table is read as two halves at once.
+
+ADBC decides by the first rows of a column what it is, and would change some values that come later, so a query looks for them in the same
+snapshot.
+
+Not here: which rows are asked for (`sql.py`), the plain way (`sqlite.py`).
+"""
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_sqlite
+import adbc_driver_sqlite.dbapi
+import pandas as pd
+import pyarrow as pa
+from sqlalchemy.dialects import sqlite
+
+from etl_assets.frames import arrow_to_frame, in_tables
+
+_DIALECT: Any = sqlite.dialect()
+quoted: Callable[[str], str] = _DIALECT.identifier_preparer.quote_identifier
+"""An identifier as SQLite reads it."""
+# What says that the plain way has to be taken, which then says why.
+_UNSUITED = (adbc_driver_manager.Error, sqlite3.Error, OSError, pa.ArrowException, UnicodeDecodeError)
+_BATCH_ROWS, _ROWS_OF_BATCH = adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value, 16_384
+_LONG = 50_000  # rows; for fewer a second connection costs more than it saves
+# What ADBC would turn into the type of an Arrow column; at anything else that is not of the type it stops by itself. Numbers come before
+# text and text before blobs, whatever they are: a comparison takes a third of the time of typeof.
+_WOULD_CHANGE = {
+    "int64": "0",
+    "double": "({0} > 9007199254740992 OR {0} < -9007199254740992) AND typeof({0}) = 'integer'",
+    "string": "{0} < '' OR {0} >= x''",
+    "binary": "{0} < x''",
+}
+# A column that is declared so turns what is stored in it into its type: no number stays in a text column, no integer in one of floats.
+_WOULD_CHANGE_DECLARED = {("double", "REAL"): "0", ("string", "TEXT"): "{0} >= x''"}
+# A query of all rows of one table, column by column: two queries of half the rows each give the same.
+_NAME = r"""(?:"(?:[^"]|"")+"|[A-Za-z_]\w*)"""
+_COLUMN = rf"(?:{_NAME}\.)?{_NAME}"
+_WHOLE_TABLE = re.compile(rf"\s*SELECT\s+(?:\*|{_COLUMN}(?:\s*,\s*{_COLUMN})*)\s+FROM\s+(?P<table>{_NAME})\s*;?\s*", re.IGNORECASE)
+_ROW_IDS = ("rowid", "_rowid_", "oid")
+
+
+def frames_by_arrow(
+    connection: sqlite3.Connection, address: str, text: str, values: Sequence[Any], rows: int | None
+) -> Iterator[pd.DataFrame] | None:
+    """The result of a query; None where ADBC cannot answer, or not exactly.
+
+    Args:
+        connection: To the same file; it only tells about the table, and whether somebody has written.
+        address: Of the file, as a URI.
+        text, values: The query and what is bound in it.
+        rows: Of each frame; None for one frame of all.
+    """
+    try:
+        if rows is not None:
+            return _batches(_Reading(address, text, values), rows)
+        table = _whole(connection, address, text, values)
+        return None if table is None else iter([_frame(table)])
+    except _UNSUITED:
+        return None
+
+
+def _batches(reading: "_Reading", rows: int) -> Iterator[pd.DataFrame] | None:
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(closing(reading))
+        if reading.would_change():
+            return None
+        empty = reading.without_values()
+        return _stream(reading, empty, rows, opened.pop_all())
+
+
+def _stream(reading: "_Reading", empty: set[str], rows: int, opened: contextlib.ExitStack) -> Iterator[pd.DataFrame]:
+    with opened:
+        none = True
+        for table in in_tables(reading.reader, rows):
+            none = False
+            yield _frame(table, empty)
+        if none:
+            yield _frame(reading.reader.schema.empty_table(), empty)
+
+
+def _whole(connection: sqlite3.Connection, address: str, text: str, values: Sequence[Any]) -> pa.Table | None:
+    """All rows: two halves of a table at once, of another query its rows and the look at them; None where they would not be exact."""
+    version = _version(connection)
+    halves = _halves(connection, text)
+    with contextlib.ExitStack() as opened:
+        threads = opened.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="sqlite"))
+        queries, declared = (halves.queries, halves.declared) if halves else ((text, text), {})
+        begun = [threads.submit(_Reading, address, query, values, declared) for query in queries]
+        for one in begun:
+            opened.callback(_close, one)
+        first, second = (one.result() for one in begun)
+        # Two connections see the same when nobody has written between the beginning and now.
+        if _version(connection) == version:
+            if halves:
+                return _together(list(threads.map(_Reading.exact, (first, second))))
+            look = threads.submit(second.would_change)
+            table = first.reader.read_all()
+            return None if look.result() else table
+    with closing(_Reading(address, text, values)) as reading:
+        return reading.exact()
+
+
+def _close(begun: "Future[_Reading]") -> None:
+    if begun.exception() is None:
+        begun.result().close()
+
+
+def _together(halves: Sequence[pa.Table | None]) -> pa.Table | None:
+    """The rows of both; None where one is missing or a column is of different kinds."""
+    tables = [half for half in halves if half is not None]
+    if len(tables) < len(halves):
+        return None
+    fields = []
+    for place, field in enumerate(tables[0].schema):
+        columns = [table.column(place) for table in tables]
+        kinds = {column.type for column in columns if not _is_empty(column)} or {field.type}
+        if kinds == {pa.int64(), pa.float64()}:
+            kinds = {pa.float64()}  # the cast stops at an integer that would change
+        if len(kinds) > 1:
+            return None
+        fields.append(pa.field(field.name, kinds.pop()))
+    schema = pa.schema(fields)
+    return pa.concat_tables([_as(table, schema) for table in tables])
+
+
+def _as(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        column if column.type == field.type else pa.nulls(len(column), field.type) if _is_empty(column) else column.cast(field.type)
+        for column, field in zip(table.columns, schema, strict=True)
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    """All NULL, which ADBC takes for integers."""
+    return bool(pa.types.is_int64(column.type) and column.null_count == len(column))
+
+
+class _Reading:
+    """A query that has begun: the driver's own transaction makes its rows and what is asked about them one snapshot.
+
+    Attributes:
+        reader: Its rows.
+        changes: The query that finds a value which ADBC would change; None where columns cannot be told apart, or are of unknown types.
+    """
+
+    def __init__(self, address: str, text: str, values: Sequence[Any], declared: Mapping[str, str] | None = None) -> None:
+        self._text = text
+        self.values = values
+        self._connection = adbc_driver_sqlite.dbapi.connect(address)
+        self._cursor = self._connection.cursor(adbc_stmt_kwargs={_BATCH_ROWS: _ROWS_OF_BATCH})
+        try:
+            self._cursor.execute(text, values or None)
+            self.reader = self._cursor.fetch_record_batch()
+        except BaseException:
+            self.close()
+            raise
+        schema = self.reader.schema
+        changes = [self._change(field, declared or {}) for field in schema if str(field.type) in _WOULD_CHANGE]
+        told_apart = len(changes) == len(schema) == len(set(schema.names))
+        self.changes = self._found(" OR ".join(changes)) if told_apart else None
+
+    @staticmethod
+    def _change(field: pa.Field, declared: Mapping[str, str]) -> str:
+        type_ = str(field.type)
+        found = _WOULD_CHANGE_DECLARED.get((type_, declared.get(field.name.lower(), "")), _WOULD_CHANGE[type_])
+        return found.format(quoted(field.name))
+
+    def close(self) -> None:
+        self._cursor.close()
+        self._connection.close()
+
+    def would_change(self) -> bool:
+        """Whether a value is there which ADBC would change."""
+        return self.changes is None or self._exists(self.changes)
+
+    def without_values(self) -> set[str]:
+        """Columns that are all NULL."""
+        integers = [field.name for field in self.reader.schema if str(field.type) == "int64"]
+        return {name for name in integers if not self._exists(self._found(f"{quoted(name)} IS NOT NULL"))}
+
+    def exact(self) -> pa.Table | None:
+        """All rows; None where a value would be changed."""
+        table = self.reader.read_all()
+        return None if self.would_change() else table
+
+    def _found(self, condition: str) -> str:
+        return f"SELECT EXISTS (SELECT 1 FROM ({self._text}\n) WHERE {condition})"
+
+    def _exists(self, query: str) -> bool:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query, self.values or None)
+            return bool(cursor.fetchone() == (1,))
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Changes with each commit of somebody else."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Halves:
+    """A query of a whole long table as two, in the order of its rows.
+
+    Attributes:
+        queries: Both.
+        declared: SQLite's affinity of each column by its name in lower case.
+    """
+
+    queries: tuple[str, str]
+    declared: Mapping[str, str]
+
+
+def _halves(connection: sqlite3.Connection, text: str) -> _Halves | None:
+    """The halves of a query; None for one that is not of a whole long table."""
+    found = _WHOLE_TABLE.fullmatch(text)
+    if found is None:
+        return None
+    table = found["table"]
+    name = table[1:-1].replace('""', '"') if table.startswith('"') else table
+    # A view and a virtual table have no root page, and what they call rowid may be anything.
+    kept = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND lower(name) = lower(?)", [name])
+    if kept.fetchone() is None:
+        return None
+    columns = connection.execute("SELECT name, type FROM pragma_table_xinfo(?)", [name])
+    declared = {str(column).lower(): _affinity(str(type_)) for column, type_ in columns}
+    # A column may have the name of the number, and is something else then.
+    number = next((one for one in _ROW_IDS if one not in declared), None)
+    if number is None:
+        return None
+    try:
+        first, last = connection.execute(f"SELECT min({number}), max({number}) FROM {table}").fetchone()
+    except sqlite3.OperationalError:
+        return None  # a table without rowid
+    if first is None or last - first < _LONG:
+        return None
+    query, middle = text.strip().removesuffix(";"), (first + last) // 2
+    queries = f"{query} WHERE {table}.{number} <= {middle}", f"{query} WHERE {table}.{number} > {middle}"
+    return _Halves(queries=queries, declared=declared)
+
+
+def _affinity(declared: str) -> str:
+    """What SQLite makes of a declared type (https://sqlite.org/datatype3.html, 3.1)."""
+    type_ = declared.upper()
+    if "INT" in type_:
+        return "INTEGER"
+    if any(word in type_ for word in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if "BLOB" in type_ or not type_:
+        return "BLOB"
+    return "REAL" if any(word in type_ for word in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
+def _frame(table: pa.Table, empty: set[str] | None = None) -> pd.DataFrame:
+    """The rows as a frame; columns that are all NULL are named where the table is only some of the rows."""
+    table.validate(full=True)  # text that is no UTF-8 would only show when it is used
+    for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if _is_empty(column) if empty is None else name in empty:
+            table = table.set_column(place, name, pa.nulls(table.num_rows))
+    return arrow_to_frame(table)
+
+
+__all__ = ["frames_by_arrow", "quoted"]
