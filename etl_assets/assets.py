@@ -36,7 +36,7 @@ from etl_assets.loading.io_manager import BATCHES, table_of, table_schema
 from etl_assets.loading.options import WriteDisposition, WriteOptions
 from etl_assets.loading.table import TableRef
 from etl_assets.materialisation import RunnableAsset, materialise
-from etl_assets.metadata import COLUMNS_MATCH, COLUMNS_UNCHANGED, TYPES_MATCH
+from etl_assets.metadata import COLUMNS_MATCH, COLUMNS_UNCHANGED
 from etl_assets.retry import RetryPolicy
 
 # A resource of any kind, which Dagster hands over by the parameter's name.
@@ -257,7 +257,11 @@ class _Definition:
 
     def _check_specs(self) -> list[dg.AssetCheckSpec]:
         specs = [
-            dg.AssetCheckSpec(COLUMNS_MATCH, asset=self.key, description=f"The columns are those of contract {self.contract.name}."),
+            dg.AssetCheckSpec(
+                COLUMNS_MATCH,
+                asset=self.key,
+                description=f"The columns are those of contract {self.contract.name}, and every value converts to the type of its column.",
+            ),
             dg.AssetCheckSpec(
                 ROWS_ACCOUNTED_FOR,
                 asset=self.key,
@@ -312,10 +316,8 @@ class _Definition:
 
 
 def _check_names(contract: Contract, rows: RowPolicy, *, reads_sources: bool) -> dict[str, str]:
-    """One asset check per rule; the type rules of all columns share one."""
+    """One asset check per rule; the type rules of all columns share the one on columns."""
     checks = {rule.name: rule.says for rule in contract.rules if rule.kind != "type"}
-    if len(checks) < len(contract.rules):
-        checks[TYPES_MATCH] = "Every value converts to the type of its column."
     if reads_sources:
         checks[SOURCE_READABLE] = "Every row of the source can be read."
     if rows.says_volume:

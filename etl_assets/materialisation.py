@@ -40,7 +40,6 @@ from etl_assets.loading.rows import Rows
 from etl_assets.loading.table import LoadRequest, RejectedRow, RowCounts
 from etl_assets.metadata import (
     COLUMNS_MATCH,
-    TYPES_MATCH,
     check_result,
     columns_differ,
     columns_unchanged,
@@ -97,7 +96,9 @@ def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, argumen
     run = _Run(asset, context, io_manager)
     with run.resources:
         try:
-            yield from run.events(arguments)
+            for event in run.events(arguments):
+                # Of a check that does not say its asset Dagster makes up its evaluation twice.
+                yield event._replace(asset_key=asset.key) if isinstance(event, dg.AssetCheckResult) else event
             return
         except RefusedError as refused:
             error, details = refused.error, refused.details
@@ -265,7 +266,6 @@ class _Run:
             yield from self._judged_before(io_manager, stored)
             yield dg.Output(stored)
             return
-        yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
         parted = batches.parted
         yield from self._check_results(parted, batches.account, batches.newest, before, refused=refused is not None)
         yield accounted(judged[0].counts, parted.valid)
@@ -279,8 +279,9 @@ class _Run:
         broken = io_manager.postgres.broken_rules(stored.request.identity.load_id)
         counts = stored.result.counts or RowCounts(read=stored.result.rows_loaded)
         said = "An earlier attempt of this run had judged and loaded these rows; its answer was lost."
+        types = sum(broken.get(rule.name, 0) for rule in self.contract.rules if rule.kind == "type")
         for name in (COLUMNS_MATCH, *self.asset.checks):
-            failed = broken.get(name, 0)
+            failed = types if name == COLUMNS_MATCH else broken.get(name, 0)
             yield dg.AssetCheckResult(
                 check_name=name,
                 passed=not failed,
@@ -362,7 +363,6 @@ class _Run:
         except ContractViolationError as error:
             yield columns_differ(error)
             raise
-        yield dg.AssetCheckResult(check_name=COLUMNS_MATCH, passed=True, metadata={"columns": len(self.contract.columns)})
         return split
 
     def _check_results(
@@ -372,8 +372,7 @@ class _Run:
         if SOURCE_READABLE in checks:
             yield readable(account, refused=refused)
         types = [outcome for outcome in parted.outcomes if outcome.rule.kind == "type"]
-        if types:
-            yield check_result(TYPES_MATCH, types, refused=refused)
+        yield check_result(COLUMNS_MATCH, types, refused=refused)
         for outcome in parted.outcomes:
             if outcome.rule.name in checks:
                 yield check_result(outcome.rule.name, [outcome], refused=refused)

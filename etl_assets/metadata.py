@@ -19,7 +19,6 @@ from etl_assets.rules import RuleOutcome, Severity
 
 COLUMNS_MATCH = "columns_match"
 COLUMNS_UNCHANGED = "columns_unchanged"
-TYPES_MATCH = "types_match"
 _SOURCES = 100
 _QUARANTINED = 20
 
@@ -126,6 +125,6 @@ def fresh(newest: Any, column: str, limit: datetime.timedelta) -> dg.AssetCheckR
 
 
 __all__ = [
-    "COLUMNS_MATCH", "COLUMNS_UNCHANGED", "TYPES_MATCH", "check_result", "columns_differ", "columns_unchanged", "describe",
+    "COLUMNS_MATCH", "COLUMNS_UNCHANGED", "check_result", "columns_differ", "columns_unchanged", "describe",
     "describe_rejected", "fresh",
 ]  # fmt: skip

@@ -89,7 +89,7 @@ def test_batches_make_one_table(postgres: PostgresResource) -> None:
     assert result.success
     assert stored(postgres, "batched") == [(1, "a", 5), (3, None, 7)]
     assert quarantined(postgres, "shop/batched") == [("2", "{amount_ge}"), ("x", "{id_type}")]
-    assert (checks(result)["types_match"], checks(result)["amount_ge"]) == ((False, 1), (False, 1))
+    assert (checks(result)["columns_match"], checks(result)["amount_ge"]) == ((False, 1), (False, 1))
     (event,) = result.asset_materializations_for_node("shop__batched")
     assert event.metadata["dagster/row_count"].value == 2
 
@@ -149,7 +149,7 @@ def test_too_many_wrong_rows_leave_the_table(postgres: PostgresResource) -> None
     assert "19 of 20 rows break the contract (95.0%" in why(result)
     assert stored(postgres, "batched") == [(1, None, 5)]
     assert len(quarantined(postgres, "shop/batched")) == 19
-    assert checks(result)["types_match"] == (False, 19)
+    assert checks(result)["columns_match"] == (False, 19)
     loads = postgres.read_query("SELECT status, rows_read FROM etl.loads ORDER BY recorded_at")
     assert loads.to_numpy().tolist() == [["succeeded", 1], ["failed", 20]]
 
