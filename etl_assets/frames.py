@@ -89,6 +89,8 @@ def arrow_to_series(column: pa.ChunkedArray) -> "pd.Series[Any]":
     if pa.types.is_int8(column.type):
         column = column.cast(pa.int16())
     dtype = pandas_dtype(column.type)
+    if dtype is TEXT:
+        return pd.Series(TEXT.__from_arrow__(column))  # text may stay in several parts
     if dtype is not None:
         return pd.Series(dtype.__from_arrow__(in_one(column)))
     if pa.types.is_floating(column.type):

@@ -58,21 +58,22 @@ class TextBlocks:
 
     def __init__(self, text: TextIOWrapper, size: int, *, whole: int | None = None) -> None:
         self._whole = whole
-        self._read = self._reader(text)
+        self._read_into = self._reader(text)
         self._size = self._most = size
         self._split: deque[str] = deque()
-        self.pending = b""
+        self.pending = bytearray()
         self.position = 0
         self.is_last = False
 
     @staticmethod
-    def _reader(text: TextIOWrapper) -> Callable[[int], bytes]:
+    def _reader(text: TextIOWrapper) -> Callable[[memoryview], int]:
+        """Reads some bytes of UTF-8 into memory and says how many; 0 at the end."""
         if codecs.lookup(text.encoding).name not in ("utf-8", "utf-8-sig"):
-            return lambda size: text.read(size).encode()
+            return _Encoded(text).read_into
         file: Any = text.buffer
         if codecs.lookup(text.encoding).name == "utf-8-sig" and file.peek(3)[:3] == codecs.BOM_UTF8:
             file.read(3)
-        return lambda size: bytes(file.read(size))
+        return lambda memory: int(file.readinto(memory))
 
     def share(self) -> float | None:
         """How much of the file has been taken; None when its size is unknown."""
@@ -89,14 +90,35 @@ class TextBlocks:
 
     def fill(self) -> bool:
         """Read until a block is pending; whether anything is."""
-        while len(self.pending) < self._most and not self.is_last:
-            more = self._read(self._size)
-            self.is_last = not more
-            self.pending += more
+        if len(self.pending) < self._most and not self.is_last:
+            self._add(self._most - len(self.pending), is_filled=True)
         return bool(self.pending)
 
+    def _add(self, size: int, *, is_filled: bool) -> None:
+        """Read so many bytes, or just some, in new memory: what is pending may still be looked at."""
+        # One copy for each block: appending to bytes and slicing them are three, each in pages that the system makes anew.
+        kept = len(self.pending)
+        memory = bytearray(kept + size)
+        memory[:kept] = self.pending
+        with memoryview(memory) as view:
+            while kept < len(memory) and not self.is_last:
+                more = self._read_into(view[kept:])
+                kept += more
+                self.is_last = not more
+                if not is_filled:
+                    break
+        del memory[kept:]
+        self.pending = memory
+
+    def take(self, size: int) -> bytearray:
+        """Take so many bytes that nobody looks at."""
+        taken = self.pending
+        self.drop(size)
+        del taken[size:]
+        return taken
+
     def drop(self, size: int) -> None:
-        """Take so many bytes."""
+        """Leave so many bytes to whoever looks at them."""
         self.pending = self.pending[size:]
         self.position += size
         self._most = self._size
@@ -123,17 +145,33 @@ class TextBlocks:
                 end = self.pending.find(b"\n")
             if end >= 0:
                 return end + 1 + (self.pending[end : end + 2] == b"\r\n")
-            more = b"" if self.is_last else self._read(self._size)
-            if not more:
-                self.is_last = True
+            if not self.is_last:
+                self._add(self._size, is_filled=False)
+            if self.is_last:
                 return len(self.pending)
-            self.pending += more
 
     def give_back(self) -> None:
         """Put lines that were parted and not taken back to what is pending."""
-        self.pending = "".join(self._split).encode() + self.pending
+        self.pending = bytearray("".join(self._split).encode()) + self.pending
         self._split.clear()
         self._most = self._size
+
+
+class _Encoded:
+    """Text of another encoding as bytes of UTF-8."""
+
+    def __init__(self, text: TextIOWrapper) -> None:
+        self._text = text
+        self._left = b""
+
+    def read_into(self, memory: memoryview) -> int:
+        """As a binary file has it."""
+        if not self._left:
+            self._left = self._text.read(len(memory)).encode()
+        size = min(len(memory), len(self._left))
+        memory[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size
 
 
 def read_parts(

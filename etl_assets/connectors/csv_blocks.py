@@ -92,7 +92,7 @@ class _Block:
     before: int
 
     @staticmethod
-    def of(pending: bytes, format_: CsvFormat, width: int, before: int, *, is_last: bool) -> "_Block | None":
+    def of(pending: bytearray, format_: CsvFormat, width: int, before: int, *, is_last: bool) -> "_Block | None":
         """The records that end in what is pending; None where they have to be read one by one."""
         data = pending + b"\n" if is_last and not pending.endswith(b"\n") else pending
         parting, quote = _as_byte(format_.delimiter), None if format_.quote is None else _as_byte(format_.quote)
@@ -146,7 +146,7 @@ def _are_well_placed(raw: npt.NDArray[np.uint8], quotes: npt.NDArray[np.intp], q
     return bool(opens.all() and closes.all())
 
 
-def _is_open(pending: bytes, format_: CsvFormat) -> bool:
+def _is_open(pending: bytearray, format_: CsvFormat) -> bool:
     """Whether a block may end inside a quoted field."""
     return format_.quote is not None and pending.count(format_.quote.encode()) % 2 == 1
 

@@ -26,6 +26,7 @@ from etl_assets.connectors.records import parse_json_lines
 from etl_assets.frames import POOL, in_one, numbered
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
+_FIRST_BYTES = 64 * 1024
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
 _WRITTEN_OTHERWISE = r":\s*-?(?:[0-9]+\.[0-9]*0|[0-9.]{16,}|[0-9.]+[eE][-+]?[0-9]+|0)\s*[,}]"
 
@@ -87,9 +88,9 @@ def _tasks(blocks: TextBlocks, name: str, flatten: str | None) -> Iterator[Calla
         if not end and not blocks.is_last:
             blocks.grow()
             continue
-        data = blocks.pending[: len(blocks.pending) if blocks.is_last else end]
-        blocks.drop(len(data))
-        block = _Block.of(data, number)
+        # A short block first: the types that it shows spare long ones a second reading.
+        short = 0 if number else blocks.pending.rfind(b"\n", 0, _FIRST_BYTES) + 1
+        block = _Block.of(blocks.take(short or (len(blocks.pending) if blocks.is_last else end)), number)
         number += block.lines
         yield functools.partial(block.part, name, flatten, known)
 
@@ -107,7 +108,7 @@ class _Block:
         numbers: Its number.
     """
 
-    data: bytes = field(repr=False)
+    data: bytearray = field(repr=False)
     before: int
     lines: int
     starts: npt.NDArray[np.int64] = field(repr=False)
@@ -115,7 +116,7 @@ class _Block:
     numbers: npt.NDArray[np.int64] = field(repr=False)
 
     @staticmethod
-    def of(data: bytes, before: int) -> "_Block":
+    def of(data: bytearray, before: int) -> "_Block":
         """A block after so many lines."""
         nothing = np.zeros(0, dtype=np.int64)
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
@@ -211,9 +212,13 @@ def _plain(values: pa.Array) -> pa.Array | None:
 
 def _numbers_as_written(name: str, values: pa.Array, text: pa.Array, lines: pa.Array, unsure: pa.Array) -> pa.Array | None:
     """The text of numbers, of unsure ones as the line has it; None where it is not found there."""
-    # But for -0 an integer is written in one way.
-    is_whole = pa.types.is_integer(values.type)
-    unsure = pc.and_(unsure, pc.equal(values, 0)) if is_whole else pc.or_(unsure, pc.match_substring(text, "e"))
+    if pa.types.is_integer(values.type):
+        zeros = pc.equal(values, 0)
+        if not pc.any(zeros).as_py():
+            return text  # but for -0 an integer is written in one way
+        unsure = pc.and_(unsure, zeros)
+    else:
+        unsure = pc.or_(unsure, pc.match_substring(text, "e"))
     mask = pc.fill_null(pc.and_(unsure, pc.is_valid(values)), False)
     if not pc.any(mask).as_py():
         return text
@@ -234,7 +239,7 @@ def _quoted(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)
 
 
-def _lines(data: bytes) -> StringIO:
+def _lines(data: bytearray) -> StringIO:
     return StringIO(data.decode(), newline="")
 
 
