@@ -22,6 +22,8 @@ from typing import Any, Protocol
 _NAMESPACE = uuid.UUID("0b8f2a4e-6c1d-5e3f-9a7b-2d4c6e8f0a1b")
 RUNNER = "airflow_bridge.runner"
 """Module that reads a request from standard input, or from its only argument, and writes a response."""
+KEPT = "airflow_bridge.kept"
+"""Module that a process has imported when it may hold definitions of projects."""
 RESPONSE = "AIRFLOW_BRIDGE_RESPONSE"
 """Variable with the path of a file that the runner writes its response to, too."""
 
@@ -215,32 +217,6 @@ class Launcher(Protocol):
         """Break off what is being carried out; called when Airflow stops the task."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class InlineLauncher:
-    """Runs the request in this process."""
-
-    def launch(self, request: Request) -> Response:
-        """See `Launcher`.
-
-        Raises:
-            LaunchError: dagster cannot be imported here.
-        """
-        try:
-            runner: Any = importlib.import_module(RUNNER)
-        except ImportError as error:
-            raise LaunchError(
-                f"dagster cannot be imported in this Airflow worker ({error}). Next: install it beside Airflow, or give "
-                "SubprocessLauncher(python=...) the interpreter of the project."
-            ) from error
-        # Airflow takes what comes on standard error for errors, and Dagster writes its whole log there.
-        with contextlib.redirect_stderr(sys.stdout):
-            response: Response = runner.handle(request)
-        return response
-
-    def stop(self) -> None:
-        """See `Launcher`; the process itself is stopped, and Dagster with it."""
-
-
 @dataclass(kw_only=True)
 class SubprocessLauncher:
     """Runs the request with another interpreter.
@@ -283,6 +259,43 @@ class SubprocessLauncher:
         """See `Launcher`."""
         if self._process is not None:
             self._process.terminate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InlineLauncher:
+    """Runs the request in this process; in a new interpreter where it holds definitions that are not those of now (`kept.py`)."""
+
+    _anew: SubprocessLauncher = field(default_factory=SubprocessLauncher, init=False, repr=False, compare=False)
+
+    def launch(self, request: Request) -> Response:
+        """See `Launcher`.
+
+        Raises:
+            LaunchError: dagster cannot be imported here, or a new interpreter ended without a response.
+        """
+        kept: Any = sys.modules.get(KEPT)
+        reason = "" if kept is None else kept.outdated()
+        if reason:
+            sys.stdout.write(
+                f"{reason} This task imports the project anew. Next: start Airflow's scheduler or worker again for warm starts.\n"
+            )
+            self._anew.variables = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+            return self._anew.launch(request)
+        try:
+            runner: Any = importlib.import_module(RUNNER)
+        except ImportError as error:
+            raise LaunchError(
+                f"dagster cannot be imported in this Airflow worker ({error}). Next: install it beside Airflow, or give "
+                "SubprocessLauncher(python=...) the interpreter of the project."
+            ) from error
+        # Airflow takes what comes on standard error for errors, and Dagster writes its whole log there.
+        with contextlib.redirect_stderr(sys.stdout):
+            response: Response = runner.handle(request)
+        return response
+
+    def stop(self) -> None:
+        """See `Launcher`; this process itself is stopped, and Dagster with it."""
+        self._anew.stop()
 
 
 _KINDS: Mapping[str, type[Request]] = {"step": StepRequest, "job": JobRequest, "assets": AssetsRequest, "finish": FinishRequest}

@@ -5,8 +5,8 @@ In `$AIRFLOW_HOME/config/airflow_local_settings.py`:
     from airflow_bridge.preload import warm
     warm()
 
-It does something in the scheduler (LocalExecutor) and in Celery workers, and a little in the dag-processor. Imports alone: nothing that
-holds a thread, a connection or code of the project, whose next version the next task has to see.
+It does something in the scheduler (LocalExecutor) and in Celery workers, and a little in the dag-processor. Libraries alone, nothing that
+holds a thread or a connection; the project only where it is named, for its next version is for the next task to see (`kept.py`).
 
 Not here: whether it works (`doctor.py`).
 """
@@ -14,12 +14,20 @@ Not here: whether it works (`doctor.py`).
 import gc
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+from airflow_bridge.launcher import KEPT
+
+_LOG = logging.getLogger(__name__)
 
 MODULES = "AIRFLOW_BRIDGE_PRELOAD"
 """Variable with further modules to import, separated by commas; libraries of the project, not the project."""
+DEFINITIONS = "AIRFLOW_BRIDGE_DEFINITIONS"
+"""Variable with definitions to keep, separated by commas: a module, or module:attribute."""
 WARM = "AIRFLOW_BRIDGE_WARM"
 """Variable that tells a task that its parent is warm."""
 _FORKING = ("scheduler", "celery")
@@ -42,23 +50,24 @@ _LEARNED = (
 )  # fmt: skip
 
 
-def warm(arguments: Sequence[str] | None = None, *, modules: Sequence[str] = ()) -> list[str]:
+def warm(arguments: Sequence[str] | None = None, *, modules: Sequence[str] = (), definitions: Sequence[str] = ()) -> list[str]:
     """Import what tasks need, when this process is one that forks them.
 
     Args:
         arguments: Of the process; those of this one when None.
         modules: Further modules; those that the variable AIRFLOW_BRIDGE_PRELOAD names come too.
+        definitions: Of projects, as "module" or "module:attribute"; tasks use them as long as nothing that they are made of has changed.
+            Those that the variable AIRFLOW_BRIDGE_DEFINITIONS names come too.
 
     Returns:
-        What could not be imported; a module that is not installed is none of it.
+        What could not be imported, or kept; a module that is not installed is none of it.
     """
     given = sys.argv if arguments is None else arguments
     parses = given[1:2] == [_PARSING]
     if not parses and not any(word in _FORKING for word in given[1:3]):
         return []
-    named = [name.strip() for name in os.environ.get(MODULES, "").split(",") if name.strip()]
     failed = []
-    for name in _FOR_PARSING if parses else (*_LEARNED, *modules, *named):
+    for name in _FOR_PARSING if parses else (*_LEARNED, *modules, *_named(MODULES)):
         try:
             if importlib.util.find_spec(name.partition(".")[0]) is None:
                 continue
@@ -66,6 +75,8 @@ def warm(arguments: Sequence[str] | None = None, *, modules: Sequence[str] = ())
         except Exception as error:
             # A library that does not import is for the task that needs it to say; the scheduler has to start.
             failed.append(f"{name}: {error}")
+    if not parses:
+        failed += _keep([*definitions, *_named(DEFINITIONS)])
     gc.collect()
     # A collection in a task would walk, and so copy, all that it has inherited.
     gc.freeze()
@@ -75,4 +86,23 @@ def warm(arguments: Sequence[str] | None = None, *, modules: Sequence[str] = ())
     return failed
 
 
-__all__ = ["MODULES", "WARM", "warm"]
+def _named(variable: str) -> list[str]:
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+
+
+def _keep(definitions: Sequence[str]) -> list[str]:
+    """Keep definitions of projects; why some will not be used."""
+    if not definitions:
+        return []
+    kept: Any = importlib.import_module(KEPT)
+    refused = []
+    for name in dict.fromkeys(definitions):
+        module, _, attribute = name.partition(":")
+        reason = kept.keep(module, attribute or "defs")
+        if reason:
+            refused.append(f"{name}: {reason}")
+            _LOG.warning("%s Each of its tasks starts a new interpreter. Next: leave it out of what warm() keeps.", reason)
+    return refused
+
+
+__all__ = ["DEFINITIONS", "MODULES", "WARM", "warm"]

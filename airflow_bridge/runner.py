@@ -34,7 +34,7 @@ from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
-from airflow_bridge import asset_runs
+from airflow_bridge import asset_runs, kept
 from airflow_bridge.launcher import (
     RESPONSE,
     AssetsRequest,
@@ -138,7 +138,7 @@ class _Job(InMemoryJob):
 def _load(request: Request) -> tuple[_Job, Any]:
     """The job, and its code origin."""
     pointer = ReconstructableRepository.for_module(request.module, request.attribute, str(Path.cwd()))
-    repository = pointer.get_definition()
+    repository = kept.repository(request.module, request.attribute) or pointer.get_definition()
     if not repository.has_job(request.job):
         raise dg.DagsterInvariantViolationError(f"{request.module} has no job {request.job} any more.")
     return _Job(repository.get_job(request.job), repository), pointer.get_reconstructable_job(request.job).get_python_origin()
