@@ -35,6 +35,7 @@ except ModuleNotFoundError as error:
 print(json.dumps({
     "file": found, "warm": os.environ.get(variable, ""), "seconds": time.process_time() - begun,
     "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "dagster": "dagster" in sys.modules,
+    "refused": sys.modules["airflow_bridge.kept"].outdated() if "airflow_bridge.kept" in sys.modules else "",
 }))
 """
 
@@ -135,6 +136,14 @@ def of_starts(setting: Setting) -> Iterator[Remark]:
                 reason=f"tasks start warm, for {cost}{without}.",
                 next_step="none is needed.",
             )
+            if answer["refused"]:
+                yield Remark(
+                    level="warning",
+                    code="definitions-not-kept",
+                    subject=kind,
+                    reason=f"every task starts a new interpreter: {answer['refused']}",
+                    next_step="leave those definitions out of what warm() keeps, or of AIRFLOW_BRIDGE_DEFINITIONS.",
+                )
     if "Kubernetes" in setting.executor:
         yield Remark(
             level="note",

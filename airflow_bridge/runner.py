@@ -189,7 +189,7 @@ def _steps(job_context: Any, execution_plan: Any, *, concurrency: InstanceConcur
     begin = job_context.for_step
 
     def for_step(*arguments: Any, **named: Any) -> Any:
-        if _cancelled(job_context.instance, job_context.instance.get_run_by_id(job_context.run_id)):
+        if _cancelled(job_context.instance, _run(job_context.instance, job_context.run_id)):
             raise _CancelledError
         return begin(*arguments, **named)
 
@@ -295,7 +295,7 @@ def _nothing_to_read(instance: dg.DagsterInstance, plan: Any, run_id: str, step_
 
 def _close_too(instance: dg.DagsterInstance, request: Request, run_id: str, response: Response) -> Response:
     if isinstance(request, StepRequest) and request.close and not response.retry:
-        run = instance.get_run_by_id(run_id)
+        run = _run(instance, run_id)
         assert run is not None
         _close(instance, run, _bad(instance, run_id, request.steps or _steps_of(run), {}), request.dag_run_id)
     return response
@@ -303,7 +303,7 @@ def _close_too(instance: dg.DagsterInstance, request: Request, run_id: str, resp
 
 def _finish(instance: dg.DagsterInstance, request: FinishRequest, run_id: str) -> Response:
     """Give the run its end: success when the last verdict of every step is success."""
-    run = instance.get_run_by_id(run_id)
+    run = _run(instance, run_id)
     if run is None:
         return _refusal(run_id, "no step ran, so there is no Dagster run. Next: see the first failed task.")
     if _cancelled(instance, run):
@@ -346,8 +346,13 @@ def _cancelled(instance: dg.DagsterInstance, run: dg.DagsterRun | None) -> bool:
     return run is not None and run.status in _CANCELED
 
 
+def _run(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun | None:
+    # get_run_by_id looks up which columns the table has, each time, a sixth of the CPU of a step.
+    return next(iter(instance.get_runs(dg.RunsFilter(run_ids=[run_id]), limit=1)), None)
+
+
 def _find_or_create(instance: dg.DagsterInstance, job: _Job, origin: Any, request: Request, run_id: str) -> dg.DagsterRun:
-    run = instance.get_run_by_id(run_id)
+    run = _run(instance, run_id)
     if run is not None:
         return _open_again(instance, run, request)
     definition = job.get_definition()
@@ -376,7 +381,7 @@ def _find_or_create(instance: dg.DagsterInstance, job: _Job, origin: Any, reques
         )
     except DagsterRunAlreadyExists:
         # Two first tasks at the same moment; the other one reports the start.
-        run = instance.get_run_by_id(run_id)
+        run = _run(instance, run_id)
         assert run is not None
         return run
     return _start(instance, run, f"Airflow started the DAG run {request.dag_run_id}")
@@ -397,7 +402,7 @@ def _open_again(instance: dg.DagsterInstance, run: dg.DagsterRun, request: Reque
 
 def _start(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> dg.DagsterRun:
     _report(instance, run, _KIND.RUN_START, why)
-    started = instance.get_run_by_id(run.run_id)
+    started = _run(instance, run.run_id)
     assert started is not None
     return started
 

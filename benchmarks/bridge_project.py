@@ -1,13 +1,18 @@
 """A Dagster project of $BENCHMARK_ASSETS assets in layers and twenty groups that do nothing, for the benchmarks of the bridge.
 
+It imports $BENCHMARK_IMPORTS as well, where it stands for a project that does something.
+
 Not here: the measurements (`bridge.py`).
 """
 
+import importlib
 import os
 
 import dagster as dg
 
 COUNT = int(os.environ.get("BENCHMARK_ASSETS", "60"))
+for name in filter(None, os.environ.get("BENCHMARK_IMPORTS", "").split(",")):
+    importlib.import_module(name)
 
 
 def width_of(count: int) -> int:

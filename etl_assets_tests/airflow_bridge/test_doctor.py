@@ -49,6 +49,19 @@ def test_a_warm_start(tmp_path: Path, executor: str, kind: str) -> None:
     assert f" MB per {kind}. Next:" in found
 
 
+def test_definitions_that_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Definitions that tasks will not use are named, with the reason: they too were tried."""
+    (tmp_path / "shop_that_starts.py").write_text(
+        "import subprocess\nsubprocess.run(['true'])\nimport dagster\ndefs = dagster.Definitions()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    _, found = starts(tmp_path, WARM.replace("warm()", "warm(definitions=['shop_that_starts'])"))
+    assert found.startswith(
+        "warning definitions-not-kept: LocalExecutor: every task starts a new interpreter: the import of shop_that_starts"
+    )
+    assert "starts a process" in found
+
+
 def test_a_new_interpreter_is_cold(tmp_path: Path) -> None:
     """Airflow's setting that starts an interpreter per task makes warm starts impossible, and is named."""
     (found,) = starts(tmp_path, WARM, new_interpreter=True)
