@@ -31,6 +31,7 @@ _ASKS_ELSEWHERE = {
     "os.posix_spawn": "starts a process",
     "os.system": "starts a process",
     "os.fork": "starts a process",
+    "os.forkpty": "starts a process",
 }
 
 
@@ -60,7 +61,9 @@ class _Seen:
                 self._add(path or ".")
 
     def _add(self, path: str | bytes | os.PathLike[Any]) -> None:
-        self.read.add(str(Path(os.fsdecode(path)).absolute()))
+        # What is raised here would break off the import.
+        with contextlib.suppress(OSError, ValueError):
+            self.read.add(str(Path(os.fsdecode(path)).absolute()))
 
 
 @dataclass(frozen=True, kw_only=True)
