@@ -12,6 +12,7 @@ import os
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
-_Stamp = tuple[int, int, int] | None
-_INSTALLED = {*sysconfig.get_paths().values(), sysconfig.get_path("stdlib", vars={"base": sys.base_prefix})}
-_LIBRARIES = tuple(f"{path}{os.sep}" for path in _INSTALLED)
+_Stamp = tuple[int, int, int, int] | None
+_LIBRARIES = tuple(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 _OF_THE_SYSTEM = ("/proc/", "/sys/", "/dev/")
 _ASKS_ELSEWHERE = {
     "socket.connect": "opens a connection",
@@ -53,7 +53,7 @@ class _Seen:
             self.asked.add(_ASKS_ELSEWHERE[event])
         elif event == "open":
             path, _, flags = arguments
-            if isinstance(path, str | bytes | os.PathLike) and not (flags or 0) & (os.O_WRONLY | os.O_RDWR):
+            if isinstance(path, str | bytes | os.PathLike) and not (flags or 0) & os.O_WRONLY:
                 self._add(path)
         elif event in ("os.listdir", "os.scandir"):
             (path,) = arguments
@@ -92,23 +92,25 @@ def keep(module: str, attribute: str) -> str:
     Returns:
         Why tasks will not use them, but import the project anew, each in a new interpreter; "" when they will.
     """
-    threads, connections = set(threading.enumerate()), _connections()
+    begun, threads, opened = time.time_ns(), set(threading.enumerate()), _opened()
     try:
         with _listening() as seen:
             repository = ReconstructableRepository.for_module(module, attribute, str(Path.cwd())).get_definition()
             for job in repository.get_all_jobs():
                 _ = job.run_config_schema
-    except Exception as error:
+        own = {str(spec.origin) for one in list(sys.modules.values()) if (spec := getattr(one, "__spec__", None)) and spec.has_location}
+        stamps = {path: _stamp(path) for path in {*seen.read, *own} if not _is_foreign(path)}
+        wrong = sorted({*seen.asked, *(f"leaves the thread {one.name}" for one in set(threading.enumerate()) - threads)})
+        wrong += [f"leaves {what} open" for what in sorted(_opened() - opened)]
+        # A file that is written at this moment may be another one than the one that was read; folders change with the bytecode in them.
+        wrong += [
+            f"reads {path}, which is being written" for path, stamp in stamps.items() if _is_newer(stamp, begun) and Path(path).is_file()
+        ]
+    except (Exception, SystemExit) as error:
         # For the task to say, whose interpreter has the same error.
         kept = _Kept(reason=f"the definitions of {module} could not be imported ({error}).")
     else:
-        left = {f"leaves the thread {one.name}" for one in set(threading.enumerate()) - threads}
-        left |= {"leaves a connection open"} if _connections() > connections else set()
-        wrong = sorted({*seen.asked, *left})
-        own = {str(spec.origin) for one in list(sys.modules.values()) if (spec := getattr(one, "__spec__", None)) and spec.has_location}
-        stamps = {path: _stamp(path) for path in {*seen.read, *own} if not _is_foreign(path)}
-        reason = f"the import of {module} {', '.join(wrong)}." if wrong else ""
-        kept = _Kept(repository=repository, stamps=stamps, reason=reason)
+        kept = _Kept(repository=repository, stamps=stamps, reason=f"the import of {module} {', '.join(wrong)}." if wrong else "")
     _KEPT[module, attribute] = kept
     return kept.reason
 
@@ -135,7 +137,11 @@ def _stamp(path: str) -> _Stamp:
         found = Path(path).stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _is_newer(stamp: _Stamp, moment: int) -> bool:
+    return stamp is not None and max(stamp[:2]) >= moment
 
 
 def _is_foreign(path: str) -> bool:
@@ -143,14 +149,14 @@ def _is_foreign(path: str) -> bool:
     return path.startswith((*_LIBRARIES, *_OF_THE_SYSTEM)) or "__pycache__" in path
 
 
-def _connections() -> int:
-    """Sockets that this process has open, those of drivers written in C too."""
-    count = 0
+def _opened() -> set[str]:
+    """Files, pipes and sockets that this process has open, those of libraries in C too; forks share them, and the place in them."""
+    found = set()
     with contextlib.suppress(OSError):
         for opened in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError):
-                count += str(opened.readlink()).startswith("socket:")
-    return count
+                found.add(str(opened.readlink()))
+    return {what for what in found if not what.startswith((*_OF_THE_SYSTEM, "anon_inode:"))}
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def warm(arguments: Sequence[str] | None = None, *, modules: Sequence[str] = (),
             if importlib.util.find_spec(name.partition(".")[0]) is None:
                 continue
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # A library that does not import is for the task that needs it to say; the scheduler has to start.
             failed.append(f"{name}: {error}")
     if not parses:
@@ -94,7 +94,10 @@ def _keep(definitions: Sequence[str]) -> list[str]:
     """Keep definitions of projects; why some will not be used."""
     if not definitions:
         return []
-    kept: Any = importlib.import_module(KEPT)
+    try:
+        kept: Any = importlib.import_module(KEPT)
+    except ImportError as error:
+        return [f"{KEPT}: {error}"]
     refused = []
     for name in dict.fromkeys(definitions):
         module, _, attribute = name.partition(":")

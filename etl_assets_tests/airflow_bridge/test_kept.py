@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -128,7 +127,9 @@ def test_a_job_that_is_gone(shop: Path) -> None:
             "import threading; threading.Thread(target=__import__('time').sleep, args=[9], name='ticks', daemon=True).start()",
             "the thread ticks",
         ),
-        ("import socket; CONNECTION = socket.socketpair()", "a connection open"),
+        ("import socket; CONNECTION = socket.socketpair()", "leaves socket:["),
+        ("OPENED = open(__file__)", "helper.py open"),
+        ("import pathlib; (pathlib.Path(__file__).parent / 'words.txt').write_text('new')", "words.txt, which is being written"),
         ("import sqlite3; sqlite3.connect(':memory:').close()", "opens a database"),
         ("import subprocess; subprocess.run(['true'])", "starts a process"),
     ],
@@ -143,9 +144,10 @@ def test_what_forks_must_not_share_is_not_used(shop: Path, line: str, reason: st
     assert said["parent"] not in [task["imported_by"] for task in told]
 
 
-def test_definitions_that_do_not_import(shop: Path) -> None:
+@pytest.mark.parametrize("line", ["raise RuntimeError('no licence')", "import sys; sys.exit('no licence')"])
+def test_definitions_that_do_not_import(shop: Path, line: str) -> None:
     """The scheduler starts, and the task has the error."""
-    (shop / "helper.py").write_text(textwrap.dedent("raise RuntimeError('no licence')\n"))
+    (shop / "helper.py").write_text(f"{line}\n")
     said, told = parent(shop)
     assert "could not be imported" in str(said["failed"])
     assert "no licence" in str(said["log"])

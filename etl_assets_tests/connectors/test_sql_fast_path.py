@@ -4,6 +4,8 @@ import contextlib
 import datetime
 import math
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,7 +187,7 @@ def test_sqlite_only_a_whole_table_is_halved(tmp_path: Path, make: str, query: s
     with contextlib.closing(sqlite3.connect(tmp_path / "t.db")) as connection, connection:
         connection.executescript(make)
         name = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 't_%'").fetchone()[0]
-        quoted = sqlite_arrow.quoted(name)
+        quoted = '"{}"'.format(name.replace('"', '""'))
         connection.executemany(f"INSERT INTO {quoted} (v) VALUES (?)", [(number,) for number in range(10)])
         rows = connection.execute(query).fetchall()
         connection.commit()
@@ -194,6 +196,43 @@ def test_sqlite_only_a_whole_table_is_halved(tmp_path: Path, make: str, query: s
             assert (sqlite_arrow._halves(connection, query) is not None) is halves
             (frame,) = by_arrow(tmp_path / "t.db", query) or [pd.DataFrame()]
     assert found(frame) == [expected(values) for values in zip(*rows, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["true", "false", "Ä"])
+@pytest.mark.parametrize(("usual", "odd"), [("x", 5), (0.5, 2**53 + 1), ("x", b"x"), (1, "x")], ids=repr)
+@pytest.mark.parametrize("rows", [None, 1500])
+def test_sqlite_columns_that_a_query_would_rename(tmp_path: Path, name: str, usual: object, odd: object, rows: int | None) -> None:
+    """Columns whose names SQLite changes in a query around theirs, or that differ in the case of other letters than those of ASCII."""
+    values = [*[usual] * 20_000, odd]
+    url = written(tmp_path / "t.db", [(name, ""), (name.lower() + " ", "TEXT"), ("ä", "TEXT")], [(value, "a", "a") for value in values])
+    source = SqlResource(url=url, retry=NO_RETRY)
+    frames = [source.read_table("t")] if rows is None else list(source.read_table_batches("t", rows=rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_arrow, "_LONG", 1)
+        halved = source.read_table("t")
+    assert found(pd.concat(frames, ignore_index=True))[0] == found(halved)[0] == expected(values)
+
+
+def test_sqlite_columns_that_differ_by_case(tmp_path: Path) -> None:
+    """x and X are two columns of a query."""
+    written(tmp_path / "t.db", [("a", ""), ("b", "")], [*[("x", "y")] * 20_000, ("x", 5)])
+    frame = SqlResource(url=f"sqlite:///{tmp_path / 't.db'}", retry=NO_RETRY).read_query("SELECT a AS x, b AS X FROM t")
+    assert found(frame)[1] == expected([*["y"] * 20_000, 5])
+
+
+@pytest.mark.parametrize("query", ["SELECT * FROM t", "SELECT a, b, b || '1' AS c, b || '2' AS d, b || '3' AS e FROM t WHERE b > ''"])
+def test_sqlite_a_connection_is_not_closed_while_a_thread_reads(tmp_path: Path, query: str) -> None:
+    """One connection stops at once at a value of another kind while the other one goes on for long: the process lives, the value stays."""
+    file = tmp_path / "t.db"
+    rows = [("x" if number == 17_000 else number, "y" * 50) for number in range(200_000)]
+    written(file, [("a", ""), ("b", "")], rows)
+    code = (
+        "from etl_assets.connectors.sql import SqlResource\n"
+        f"frame = SqlResource(url='sqlite:///{file}').read_query({query!r})\n"
+        "print(len(frame), frame.iloc[17_000, 0], frame.iloc[17_001, 0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["200000", "x", "17001"]), done.stderr[-2000:]
 
 
 def test_sqlite_halves_of_two_moments_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL
 
 from etl_assets.connectors.databases.reflection import reflected
 from etl_assets.connectors.databases.session import Session, compile_statement, typed_frame
-from etl_assets.connectors.databases.sqlite_arrow import frames_by_arrow, quoted
+from etl_assets.connectors.databases.sqlite_arrow import by_place, frames_by_arrow, named_by_place
 from etl_assets.errors import ConfigurationError, EtlError, SourceFormatError, SourceNotFoundError, SourceUnavailableError
 from etl_assets.loading.table import TableSpec
 from etl_assets.postgres.copy_out import refuse_repeated_columns
@@ -99,8 +99,8 @@ class _SqliteSession:
             cursor = self._connection.execute(text, values)
             names = [column[0] for column in cursor.description or ()]
             refuse_repeated_columns(names, where)
-            kinds = ", ".join(_KINDS.format(quoted(name)) for name in names)
-            found = self._connection.execute(f"SELECT {kinds} FROM ({text}\n)", values).fetchone()
+            kinds = ", ".join(_KINDS.format(by_place(place)) for place in range(len(names)))
+            found = self._connection.execute(f"{named_by_place(text, len(names))} SELECT {kinds} FROM q", values).fetchone()
             types = [_TYPE_OF_KINDS.get(kind or 0) for kind in found]
             fetched = cursor.fetchall() if rows is None else cursor.fetchmany(rows)
             yield typed_frame(names, fetched, types, where)

@@ -9,7 +9,7 @@ Not here: which rows are asked for (`sql.py`), the plain way (`sqlite.py`).
 import contextlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,27 +20,31 @@ import adbc_driver_sqlite
 import adbc_driver_sqlite.dbapi
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy.dialects import sqlite
 
 from etl_assets.frames import arrow_to_frame, in_tables
 
-_DIALECT: Any = sqlite.dialect()
-quoted: Callable[[str], str] = _DIALECT.identifier_preparer.quote_identifier
-"""An identifier as SQLite reads it."""
 # What says that the plain way has to be taken, which then says why.
 _UNSUITED = (adbc_driver_manager.Error, sqlite3.Error, OSError, pa.ArrowException, UnicodeDecodeError)
 _BATCH_ROWS, _ROWS_OF_BATCH = adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value, 16_384
 _LONG = 50_000  # rows; for fewer a second connection costs more than it saves
-# What ADBC would turn into the type of an Arrow column; at anything else that is not of the type it stops by itself. Numbers come before
-# text and text before blobs, whatever they are: a comparison takes a third of the time of typeof.
+# What ADBC would turn into the type of an Arrow column. Numbers come before text and text before blobs, whatever they are: a comparison
+# takes a third of the time of typeof.
 _WOULD_CHANGE = {
     "int64": "0",
     "double": "({0} > 9007199254740992 OR {0} < -9007199254740992) AND typeof({0}) = 'integer'",
     "string": "{0} < '' OR {0} >= x''",
     "binary": "{0} < x''",
 }
-# A column that is declared so turns what is stored in it into its type: no number stays in a text column, no integer in one of floats.
+# The same where a column is declared so, and turns what is stored in it into its type: no number stays in a text column, no integer in one
+# of floats.
 _WOULD_CHANGE_DECLARED = {("double", "REAL"): "0", ("string", "TEXT"): "{0} >= x''"}
+# At these it stops by itself, which is too late for rows that were handed on before.
+_WOULD_STOP = {
+    "int64": "typeof({0}) NOT IN ('integer', 'null')",
+    "double": "typeof({0}) NOT IN ('real', 'integer', 'null')",
+    "string": "0",
+    "binary": "0",
+}
 # A query of all rows of one table, column by column: two queries of half the rows each give the same.
 _NAME = r"""(?:"(?:[^"]|"")+"|[A-Za-z_]\w*)"""
 _COLUMN = rf"(?:{_NAME}\.)?{_NAME}"
@@ -71,7 +75,7 @@ def frames_by_arrow(
 def _batches(reading: "_Reading", rows: int) -> Iterator[pd.DataFrame] | None:
     with contextlib.ExitStack() as opened:
         opened.enter_context(closing(reading))
-        if reading.would_change():
+        if reading.would_change() or reading.would_stop():
             return None
         empty = reading.without_values()
         return _stream(reading, empty, rows, opened.pop_all())
@@ -92,11 +96,11 @@ def _whole(connection: sqlite3.Connection, address: str, text: str, values: Sequ
     version = _version(connection)
     halves = _halves(connection, text)
     with contextlib.ExitStack() as opened:
+        begun: list[Future[_Reading]] = []
+        opened.callback(_close, begun)  # after the threads have ended: a connection must not be closed while one reads
         threads = opened.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="sqlite"))
         queries, declared = (halves.queries, halves.declared) if halves else ((text, text), {})
-        begun = [threads.submit(_Reading, address, query, values, declared) for query in queries]
-        for one in begun:
-            opened.callback(_close, one)
+        begun += [threads.submit(_Reading, address, query, values, declared) for query in queries]
         first, second = (one.result() for one in begun)
         # Two connections see the same when nobody has written between the beginning and now.
         if _version(connection) == version:
@@ -109,9 +113,10 @@ def _whole(connection: sqlite3.Connection, address: str, text: str, values: Sequ
         return reading.exact()
 
 
-def _close(begun: "Future[_Reading]") -> None:
-    if begun.exception() is None:
-        begun.result().close()
+def _close(begun: "Sequence[Future[_Reading]]") -> None:
+    for one in begun:
+        if one.exception() is None:
+            one.result().close()
 
 
 def _together(halves: Sequence[pa.Table | None]) -> pa.Table | None:
@@ -165,15 +170,15 @@ class _Reading:
             self.close()
             raise
         schema = self.reader.schema
-        changes = [self._change(field, declared or {}) for field in schema if str(field.type) in _WOULD_CHANGE]
+        changes = [self._change(place, field, declared or {}) for place, field in enumerate(schema) if str(field.type) in _WOULD_CHANGE]
         told_apart = len(changes) == len(schema) == len(set(schema.names))
         self.changes = self._found(" OR ".join(changes)) if told_apart else None
 
     @staticmethod
-    def _change(field: pa.Field, declared: Mapping[str, str]) -> str:
+    def _change(place: int, field: pa.Field, declared: Mapping[str, str]) -> str:
         type_ = str(field.type)
-        found = _WOULD_CHANGE_DECLARED.get((type_, declared.get(field.name.lower(), "")), _WOULD_CHANGE[type_])
-        return found.format(quoted(field.name))
+        found = _WOULD_CHANGE_DECLARED.get((type_, declared.get(folded(field.name), "")), _WOULD_CHANGE[type_])
+        return found.format(by_place(place))
 
     def close(self) -> None:
         self._cursor.close()
@@ -183,10 +188,15 @@ class _Reading:
         """Whether a value is there which ADBC would change."""
         return self.changes is None or self._exists(self.changes)
 
+    def would_stop(self) -> bool:
+        """Whether a value is there at which ADBC stops."""
+        stops = (_WOULD_STOP[str(field.type)].format(by_place(place)) for place, field in enumerate(self.reader.schema))
+        return self._exists(self._found(" OR ".join(stops)))
+
     def without_values(self) -> set[str]:
         """Columns that are all NULL."""
-        integers = [field.name for field in self.reader.schema if str(field.type) == "int64"]
-        return {name for name in integers if not self._exists(self._found(f"{quoted(name)} IS NOT NULL"))}
+        integers = [(place, field.name) for place, field in enumerate(self.reader.schema) if str(field.type) == "int64"]
+        return {name for place, name in integers if not self._exists(self._found(f"{by_place(place)} IS NOT NULL"))}
 
     def exact(self) -> pa.Table | None:
         """All rows; None where a value would be changed."""
@@ -194,7 +204,7 @@ class _Reading:
         return None if self.would_change() else table
 
     def _found(self, condition: str) -> str:
-        return f"SELECT EXISTS (SELECT 1 FROM ({self._text}\n) WHERE {condition})"
+        return f"{named_by_place(self._text, len(self.reader.schema))} SELECT EXISTS (SELECT 1 FROM q WHERE {condition})"
 
     def _exists(self, query: str) -> bool:
         with self._connection.cursor() as cursor:
@@ -213,7 +223,7 @@ class _Halves:
 
     Attributes:
         queries: Both.
-        declared: SQLite's affinity of each column by its name in lower case.
+        declared: SQLite's affinity of each column by its folded name.
     """
 
     queries: tuple[str, str]
@@ -232,7 +242,7 @@ def _halves(connection: sqlite3.Connection, text: str) -> _Halves | None:
     if kept.fetchone() is None:
         return None
     columns = connection.execute("SELECT name, type FROM pragma_table_xinfo(?)", [name])
-    declared = {str(column).lower(): _affinity(str(type_)) for column, type_ in columns}
+    declared = {folded(str(column)): _affinity(str(type_)) for column, type_ in columns}
     # A column may have the name of the number, and is something else then.
     number = next((one for one in _ROW_IDS if one not in declared), None)
     if number is None:
@@ -246,6 +256,21 @@ def _halves(connection: sqlite3.Connection, text: str) -> _Halves | None:
     query, middle = text.strip().removesuffix(";"), (first + last) // 2
     queries = f"{query} WHERE {table}.{number} <= {middle}", f"{query} WHERE {table}.{number} > {middle}"
     return _Halves(queries=queries, declared=declared)
+
+
+def folded(name: str) -> str:
+    """A name as SQLite compares it: of letters only those of ASCII have no case."""
+    return "".join(one.lower() if one.isascii() else one for one in name)
+
+
+def by_place(place: int) -> str:
+    """A column of `named_by_place`."""
+    return f"c{place}"
+
+
+def named_by_place(text: str, columns: int) -> str:
+    """The query as `q` with columns named by place: SQLite renames those of a query that differ by case only, or are called true."""
+    return f"WITH q({', '.join(map(by_place, range(columns)))}) AS ({text}\n)"
 
 
 def _affinity(declared: str) -> str:
@@ -269,4 +294,4 @@ def _frame(table: pa.Table, empty: set[str] | None = None) -> pd.DataFrame:
     return arrow_to_frame(table)
 
 
-__all__ = ["frames_by_arrow", "quoted"]
+__all__ = ["by_place", "folded", "frames_by_arrow", "named_by_place"]
