@@ -224,15 +224,15 @@ def test_sqlite_columns_that_differ_by_case(tmp_path: Path) -> None:
 def test_sqlite_a_connection_is_not_closed_while_a_thread_reads(tmp_path: Path, query: str) -> None:
     """One connection stops at once at a value of another kind while the other one goes on for long: the process lives, the value stays."""
     file = tmp_path / "t.db"
-    rows = [("x" if number == 17_000 else number, "y" * 50) for number in range(200_000)]
+    rows = [("x" if number == 20_000 else number, "y" * 50) for number in range(600_000)]
     written(file, [("a", ""), ("b", "")], rows)
     code = (
         "from etl_assets.connectors.sql import SqlResource\n"
         f"frame = SqlResource(url='sqlite:///{file}').read_query({query!r})\n"
-        "print(len(frame), frame.iloc[17_000, 0], frame.iloc[17_001, 0])"
+        "print(len(frame), frame.iloc[20_000, 0], frame.iloc[20_001, 0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.split()) == (0, ["200000", "x", "17001"]), done.stderr[-2000:]
+    assert (done.returncode, done.stdout.split()) == (0, ["600000", "x", "20001"]), done.stderr[-2000:]
 
 
 def test_sqlite_halves_of_two_moments_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
