@@ -25,7 +25,8 @@ from etl_assets.frames import arrow_to_frame, in_tables
 
 # What says that the plain way has to be taken, which then says why.
 _UNSUITED = (adbc_driver_manager.Error, sqlite3.Error, OSError, pa.ArrowException, UnicodeDecodeError)
-_BATCH_ROWS, _ROWS_OF_BATCH = adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value, 16_384
+_BATCH_ROWS = adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value
+_FEW, _MANY = 16_384, 65_536  # rows that the driver holds at once: where frames are streamed, and where all rows are held anyway
 _LONG = 50_000  # rows; for fewer a second connection costs more than it saves
 # What ADBC would turn into the type of an Arrow column. Numbers come before text and text before blobs, whatever they are: a comparison
 # takes a third of the time of typeof.
@@ -65,7 +66,7 @@ def frames_by_arrow(
     """
     try:
         if rows is not None:
-            return _batches(_Reading(address, text, values), rows)
+            return _batches(_Reading(address, text, values, batch=_FEW), rows)
         table = _whole(connection, address, text, values)
         return None if table is None else iter([_frame(table)])
     except _UNSUITED:
@@ -86,6 +87,7 @@ def _stream(reading: "_Reading", empty: set[str], rows: int, opened: contextlib.
         none = True
         for table in in_tables(reading.reader, rows):
             none = False
+            table.validate(full=True)
             yield _frame(table, empty)
         if none:
             yield _frame(reading.reader.schema.empty_table(), empty)
@@ -107,7 +109,7 @@ def _whole(connection: sqlite3.Connection, address: str, text: str, values: Sequ
             if halves:
                 return _together(list(threads.map(_Reading.exact, (first, second))))
             look = threads.submit(second.would_change)
-            table = first.reader.read_all()
+            table = first.read_all()
             return None if look.result() else table
     with closing(_Reading(address, text, values)) as reading:
         return reading.exact()
@@ -158,11 +160,13 @@ class _Reading:
         changes: The query that finds a value which ADBC would change; None where columns cannot be told apart, or are of unknown types.
     """
 
-    def __init__(self, address: str, text: str, values: Sequence[Any], declared: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, address: str, text: str, values: Sequence[Any], declared: Mapping[str, str] | None = None, *, batch: int = _MANY
+    ) -> None:
         self._text = text
         self.values = values
         self._connection = adbc_driver_sqlite.dbapi.connect(address)
-        self._cursor = self._connection.cursor(adbc_stmt_kwargs={_BATCH_ROWS: _ROWS_OF_BATCH})
+        self._cursor = self._connection.cursor(adbc_stmt_kwargs={_BATCH_ROWS: batch})
         try:
             self._cursor.execute(text, values or None)
             self.reader = self._cursor.fetch_record_batch()
@@ -198,9 +202,15 @@ class _Reading:
         integers = [(place, field.name) for place, field in enumerate(self.reader.schema) if str(field.type) == "int64"]
         return {name for place, name in integers if not self._exists(self._found(f"{by_place(place)} IS NOT NULL"))}
 
+    def read_all(self) -> pa.Table:
+        """All rows; text that is no UTF-8 would only show when it is used."""
+        table = self.reader.read_all()
+        table.validate(full=True)
+        return table
+
     def exact(self) -> pa.Table | None:
         """All rows; None where a value would be changed."""
-        table = self.reader.read_all()
+        table = self.read_all()
         return None if self.would_change() else table
 
     def _found(self, condition: str) -> str:
@@ -287,7 +297,6 @@ def _affinity(declared: str) -> str:
 
 def _frame(table: pa.Table, empty: set[str] | None = None) -> pd.DataFrame:
     """The rows as a frame; columns that are all NULL are named where the table is only some of the rows."""
-    table.validate(full=True)  # text that is no UTF-8 would only show when it is used
     for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if _is_empty(column) if empty is None else name in empty:
             table = table.set_column(place, name, pa.nulls(table.num_rows))
