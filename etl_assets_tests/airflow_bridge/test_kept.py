@@ -7,10 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from airflow_bridge import kept
 
 # A parent that keeps definitions, as Airflow's scheduler does, and forks a task per step; between two of them something may change.
 PARENT = """
@@ -153,3 +156,9 @@ def test_definitions_that_do_not_import(shop: Path, line: str) -> None:
     assert "no licence" in str(said["log"])
     assert told == []
     assert said["codes"] != [0]
+
+
+def test_what_is_a_library() -> None:
+    """Installed packages are; a project below the folder of the interpreter is not."""
+    assert kept._is_foreign(f"{sysconfig.get_path('purelib')}/dagster/__init__.py")
+    assert not kept._is_foreign(f"{sys.prefix}/dags/shop.py")
