@@ -270,6 +270,12 @@ def dbt_project(folder: Path, count: int) -> None:
     )
 
 
+def project(folder: Path, count: int) -> dict[str, str]:
+    """The environment of a project of so many assets that runs."""
+    home = str(folder / "dagster")
+    return {"DAGSTER_HOME": home, "PYTHONPATH": str(ROOT), "BENCHMARK_ASSETS": str(count), "BENCHMARK_IMPORTS": IMPORTS}
+
+
 @contextlib.contextmanager
 def served(
     folder: Path, postgres: LocalPostgres, name: str, dags: Mapping[str, str], *, warm: bool = True, keeps: bool = False
@@ -287,14 +293,7 @@ def served(
         port=free_port(),
         slots=4,
         warm=warm,
-        variables={
-            "DAGSTER_HOME": str(folder / "dagster"),
-            "PYTHONPATH": str(ROOT),
-            "BENCHMARK_ASSETS": str(RUNNING),
-            "BENCHMARK_IMPORTS": IMPORTS,
-            "AIRFLOW_BRIDGE_PRELOAD": IMPORTS,
-            "AIRFLOW_BRIDGE_DEFINITIONS": MODULE if keeps else "",
-        },
+        variables={**project(folder, RUNNING), "AIRFLOW_BRIDGE_PRELOAD": IMPORTS, "AIRFLOW_BRIDGE_DEFINITIONS": MODULE if keeps else ""},
     )
     with local.start() as running:
         running.wait_until_healthy()
@@ -426,13 +425,7 @@ def cpu() -> list[Row]:
 
 def launching(api: AirflowApi, running: RunningAirflow, folder: Path, port: int) -> float:
     """CPU seconds per asset that is launched by GraphQL as a run of its own: the task, and what Dagster starts."""
-    environment = {
-        **os.environ,
-        "DAGSTER_HOME": str(folder / "dagster"),
-        "PYTHONPATH": str(ROOT),
-        "BENCHMARK_ASSETS": "12",
-        "BENCHMARK_IMPORTS": IMPORTS,
-    }
+    environment = {**os.environ, **project(folder, 12)}
     command = [sys.executable, "-m", "dagster_webserver", "-m", MODULE, "-h", "127.0.0.1", "-p", str(port)]
     server = start_server(
         lambda _: command, lambda port: get(f"http://127.0.0.1:{port}/server_info").ok, folder=folder, port=port, env=environment

@@ -243,8 +243,8 @@ def test_sqlite_halves_of_two_moments_are_not_joined(tmp_path: Path, monkeypatch
         writer.execute("PRAGMA journal_mode = WAL")
         begin = sqlite_arrow._Reading.__init__
 
-        def begin_and_write(self: Any, *given: Any) -> None:
-            begin(self, *given)
+        def begin_and_write(self: Any, *given: Any, **named: Any) -> None:
+            begin(self, *given, **named)
             writer.execute("UPDATE t SET v = v + 100")
 
         monkeypatch.setattr(sqlite_arrow._Reading, "__init__", begin_and_write)

@@ -102,13 +102,15 @@ def _whole(connection: sqlite3.Connection, address: str, text: str, values: Sequ
         opened.callback(_close, begun)  # after the threads have ended: a connection must not be closed while one reads
         threads = opened.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="sqlite"))
         queries, declared = (halves.queries, halves.declared) if halves else ((text, text), {})
-        begun += [threads.submit(_Reading, address, query, values, declared) for query in queries]
+        # Of a query in one piece the second connection only looks, and its rows are not read.
+        for query, batch in zip(queries, (_MANY, _MANY if halves else 1), strict=True):
+            begun.append(threads.submit(_Reading, address, query, values, declared, batch=batch))
         first, second = (one.result() for one in begun)
         # Two connections see the same when nobody has written between the beginning and now.
         if _version(connection) == version:
             if halves:
                 return _together(list(threads.map(_Reading.exact, (first, second))))
-            look = threads.submit(second.would_change)
+            look = threads.submit(second.finds, first.changes)
             table = first.read_all()
             return None if look.result() else table
     with closing(_Reading(address, text, values)) as reading:
@@ -190,7 +192,11 @@ class _Reading:
 
     def would_change(self) -> bool:
         """Whether a value is there which ADBC would change."""
-        return self.changes is None or self._exists(self.changes)
+        return self.finds(self.changes)
+
+    def finds(self, changes: str | None) -> bool:
+        """Whether a query of changes, of this reading or of another one of the same rows, finds any."""
+        return changes is None or self._exists(changes)
 
     def would_stop(self) -> bool:
         """Whether a value is there at which ADBC stops."""
