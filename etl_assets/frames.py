@@ -3,9 +3,11 @@
 Not here: PostgreSQL's types (`postgres/types.py`), conversion between types (`conversion.py`).
 """
 
+import contextlib
 import datetime
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -21,28 +23,31 @@ TEXT = pd.StringDtype(na_value=float("nan"))
 """pandas 3's own text: Arrow buffers, NaN for NULL."""
 
 
-def _pool() -> pa.MemoryPool:
-    try:
-        return pa.jemalloc_memory_pool()
-    except NotImplementedError:  # not on every system
-        return pa.system_memory_pool()
+def _take_memory_from_jemalloc() -> None:
+    """For all that Arrow does in this process, pandas' text included, unless it was told otherwise (ARROW_DEFAULT_MEMORY_POOL).
+
+    Arrow's own choice, mimalloc, has huge pages cleared for small arrays in each thread that asks for them, and fetches memory anew that it
+    has just given back: a fifth of the time of a pipeline here, and a sixth of its memory.
+    """
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ and pa.default_memory_pool().backend_name == "mimalloc":
+        with contextlib.suppress(NotImplementedError):  # not on every system
+            pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
-POOL = _pool()
-"""Where whole tables are read into: Arrow's default, mimalloc, gives memory back at once and fetches it anew, a third of the time here."""
+_take_memory_from_jemalloc()
 
 
 def in_one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column as one array, which is copied only where it is several."""
     if isinstance(column, pa.Array):
         return column
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks(memory_pool=POOL)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def numbered(name: str, numbers: Any) -> pa.Array:
     """The name with each number after it, as text."""
-    texts = pc.cast(pa.array(numbers), pa.large_string(), memory_pool=POOL)
-    return pc.binary_join_element_wise(pa.scalar(name, pa.large_string()), texts, pa.scalar("", pa.large_string()), memory_pool=POOL)
+    texts = pc.cast(pa.array(numbers), pa.large_string())
+    return pc.binary_join_element_wise(pa.scalar(name, pa.large_string()), texts, pa.scalar("", pa.large_string()))
 
 
 def rows_where(frame: pd.DataFrame, mask: Any) -> pd.DataFrame:
@@ -173,6 +178,6 @@ def json_value(value: Any) -> Any:
 
 
 __all__ = [
-    "POOL", "TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "exact_decimals", "in_one", "in_tables",
+    "TEXT", "arrow_to_frame", "arrow_to_series", "decimals", "exact_decimals", "in_one", "in_tables",
     "json_value", "numbered", "pandas_dtype", "rows_where",
 ]  # fmt: skip

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 _LONG = 50_000  # rows; for fewer a thread costs more than it saves
-_TOGETHER = 2
+TOGETHER = 2
+"""How many tasks run at once."""
 
 
 def each_column(function: Callable[[Any], Any], columns: Iterable[Any], rows: int) -> list[Any]:
@@ -26,13 +27,13 @@ def each_column(function: Callable[[Any], Any], columns: Iterable[Any], rows: in
 
 
 def results(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """What tasks return, in their order; two run in threads while the next one is made."""
+    """What tasks return, in their order; two run in threads, and the next one is ready when one of them ends."""
     running: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(max_workers=_TOGETHER, thread_name_prefix="results") as threads:
+    with ThreadPoolExecutor(max_workers=TOGETHER, thread_name_prefix="results") as threads:
         for task in tasks:
-            if len(running) == _TOGETHER:
-                yield running.popleft().result()
             running.append(threads.submit(task))
+            if len(running) > TOGETHER:
+                yield running.popleft().result()
         while running:
             yield running.popleft().result()
 
@@ -73,4 +74,4 @@ def ahead(parts: Iterator[Result], depth: int) -> Iterator[Result]:
         thread.join()
 
 
-__all__ = ["ahead", "each_column", "results"]
+__all__ = ["TOGETHER", "ahead", "each_column", "results"]

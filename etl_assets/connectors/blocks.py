@@ -5,6 +5,7 @@ Not here: encodings (`encoding.py`), what the text holds (`csv_blocks.py`, `json
 """
 
 import codecs
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ import pyarrow as pa
 from etl_assets.accounting import SOURCE_POSITION, UnreadableRow
 from etl_assets.frames import arrow_to_frame
 from etl_assets.progress import watched
-from etl_assets.threads import ahead, results
+from etl_assets.threads import TOGETHER, ahead, results
 
 BLOCK_BYTES = 4 * 2**20
+_LEAST_BYTES = 512 * 1024  # for fewer a thread costs more than it saves
 _BLOCKS_AHEAD = 3
 _FEW_BYTES = 64 * 1024
 
@@ -56,11 +58,14 @@ class TextBlocks:
         is_last: Whether the file ends with what is pending.
     """
 
-    def __init__(self, text: TextIOWrapper, size: int, *, whole: int | None = None) -> None:
+    def __init__(self, text: TextIOWrapper, size: int, *, whole: int | None = None, first: int | None = None) -> None:
+        """Blocks of about `size` bytes, the first one of `first`, of a file of `whole` bytes where that is known."""
         self._whole = whole
         self._read_into = self._reader(text)
-        self._size = self._most = size
+        self._size = size if whole is None else _evenly(size, whole)
+        self._most = min(first or self._size, self._size)
         self._split: deque[str] = deque()
+        self._spare: list[bytearray] = []
         self.pending = bytearray()
         self.position = 0
         self.is_last = False
@@ -95,10 +100,10 @@ class TextBlocks:
         return bool(self.pending)
 
     def _add(self, size: int, *, is_filled: bool) -> None:
-        """Read so many bytes, or just some, in new memory: what is pending may still be looked at."""
+        """Read so many bytes, or just some, in memory of their own: what is pending may still be looked at."""
         # One copy for each block: appending to bytes and slicing them are three, each in pages that the system makes anew.
         kept = len(self.pending)
-        memory = bytearray(kept + size)
+        memory = self._memory(kept + size)
         memory[:kept] = self.pending
         with memoryview(memory) as view:
             while kept < len(memory) and not self.is_last:
@@ -109,6 +114,21 @@ class TextBlocks:
                     break
         del memory[kept:]
         self.pending = memory
+
+    def _memory(self, size: int) -> bytearray:
+        """So many bytes with anything in them."""
+        memory = self._spare.pop() if self._spare else bytearray()
+        if len(memory) < size // 2:
+            return bytearray(size)
+        del memory[size:]
+        memory.extend(bytes(size - len(memory)))
+        return memory
+
+    def reuse(self, block: bytearray) -> None:
+        """Read into the memory of a block again, unless somebody looks at it still; called from any thread."""
+        with contextlib.suppress(BufferError):
+            block.append(0)  # which Python refuses then
+            self._spare.append(block)
 
     def take(self, size: int) -> bytearray:
         """Take so many bytes that nobody looks at."""
@@ -157,6 +177,14 @@ class TextBlocks:
         self._most = self._size
 
 
+def _evenly(size: int, whole: int) -> int:
+    """Bytes of a block, about so many, so that each thread has as many blocks."""
+    pairs = -(-whole // (TOGETHER * size)) or 1
+    share = whole // (TOGETHER * pairs)
+    # A little more, for the lines that end in the next block, lest one line is left at the end.
+    return max(share + share // 1000 + 1, min(size, _LEAST_BYTES))
+
+
 class _Encoded:
     """Text of another encoding as bytes of UTF-8."""
 
@@ -172,6 +200,18 @@ class _Encoded:
         memory[:size] = self._left[:size]
         self._left = self._left[size:]
         return size
+
+
+def and_reused(part: Callable[[], TextPart], block: bytearray, blocks: TextBlocks) -> Callable[[], TextPart]:
+    """Makes the part, after which the memory of its block is read into again."""
+
+    def task() -> TextPart:
+        try:
+            return part()
+        finally:
+            blocks.reuse(block)
+
+    return task
 
 
 def read_parts(
@@ -210,4 +250,4 @@ def _together(tables: list[pa.Table]) -> pa.Table:
     return whole.select([*(name for name in whole.column_names if name != SOURCE_POSITION), SOURCE_POSITION])
 
 
-__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "read_parts"]
+__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "and_reused", "read_parts"]

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from etl_assets.accounting import SOURCE_POSITION
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, read_parts
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, read_parts
 from etl_assets.connectors.csv_text import CsvBatch, CsvFormat, CsvRecords
-from etl_assets.frames import POOL, numbered
+from etl_assets.frames import numbered
 
 _NEWLINE, _RETURN = ord("\n"), ord("\r")
 
@@ -56,7 +56,7 @@ def _tasks(blocks: TextBlocks, records: CsvRecords, format_: CsvFormat, name: st
         if block is not None:
             blocks.drop(block.size)
             number += block.lines
-            yield functools.partial(block.part, records, format_, name)
+            yield and_reused(functools.partial(block.part, records, format_, name), block.data, blocks)
         elif blocks.may_grow and _is_open(blocks.pending, format_):
             blocks.grow()  # a record longer than a block, perhaps
         else:
@@ -78,14 +78,16 @@ class _Block:
     """Whole records whose quotes are in order.
 
     Attributes:
-        data: Their bytes; the last line has its end.
-        size: How many of them the file has.
+        data: Their bytes and perhaps more; the last line has its end.
+        length: How many of them are these records.
+        size: How many of those the file has.
         lines: Lines of the file that they take.
         first_lines: Number of the line in which each record starts.
         before: Lines before these.
     """
 
-    data: pa.Buffer = field(repr=False)
+    data: bytearray = field(repr=False)
+    length: int
     size: int
     lines: int
     first_lines: npt.NDArray[np.int64] = field(repr=False)
@@ -118,10 +120,11 @@ class _Block:
         first_lines = np.concatenate([[0], places[:-1] + 1]) + before + 1
         if width > 1:
             first_lines = first_lines[~((ends == starts) | ((ends == starts + 1) & (raw[starts] == _RETURN)))]
-        size = int(ends[-1]) + 1
+        length = int(ends[-1]) + 1
         return _Block(
-            data=pa.py_buffer(data).slice(0, size),
-            size=min(size, len(pending)),
+            data=data,
+            length=length,
+            size=min(length, len(pending)),
             lines=int(places[-1]) + 1,
             first_lines=first_lines,
             before=before,
@@ -129,9 +132,9 @@ class _Block:
 
     def part(self, records: CsvRecords, format_: CsvFormat, name: str) -> TextPart:
         """The records by Arrow, or one by one where they have not all the fields of the header."""
-        table = _parsed(self.data, format_, records.header)
+        table = _parsed(pa.py_buffer(self.data).slice(0, self.length), format_, records.header)
         if table is None or table.num_rows != len(self.first_lines):
-            text = self.data.to_pybytes()[: self.size].decode()  # without a line end that the file does not have
+            text = self.data[: self.size].decode()  # without a line end that the file does not have
             batch = records.read(StringIO(text, newline=""), self.before, lambda: False)
             return TextPart(table=_table_of(batch, format_, name), unreadable=batch.unreadable)
         return TextPart(table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.first_lines)))
@@ -164,7 +167,6 @@ def _parsed(data: pa.Buffer, format_: CsvFormat, header: tuple[str, ...]) -> pa.
             pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.large_string()), null_values=list(format_.null_markers), strings_can_be_null=True,
             ),
-            memory_pool=POOL,
         )  # fmt: skip
     except pa.ArrowInvalid:
         return None

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from etl_assets.accounting import SOURCE_POSITION
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, read_parts
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, read_parts
 from etl_assets.connectors.records import parse_json_lines
-from etl_assets.frames import POOL, in_one, numbered
+from etl_assets.frames import in_one, numbered
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _FIRST_BYTES = 64 * 1024
@@ -47,7 +47,8 @@ def read_json_blocks(
     Raises:
         UnicodeDecodeError: A byte is not of the file's encoding.
     """
-    blocks = TextBlocks(text, block, whole=size)
+    # A short block first: the types that it shows spare long ones a second reading.
+    blocks = TextBlocks(text, block, whole=size, first=_FIRST_BYTES)
     return read_parts(_tasks(blocks, name, flatten), blocks, name=name, rows=rows)
 
 
@@ -88,11 +89,9 @@ def _tasks(blocks: TextBlocks, name: str, flatten: str | None) -> Iterator[Calla
         if not end and not blocks.is_last:
             blocks.grow()
             continue
-        # A short block first: the types that it shows spare long ones a second reading.
-        short = 0 if number else blocks.pending.rfind(b"\n", 0, _FIRST_BYTES) + 1
-        block = _Block.of(blocks.take(short or (len(blocks.pending) if blocks.is_last else end)), number)
+        block = _Block.of(blocks.take(len(blocks.pending) if blocks.is_last else end), number)
         number += block.lines
-        yield functools.partial(block.part, name, flatten, known)
+        yield and_reused(functools.partial(block.part, name, flatten, known), block.data, blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +175,6 @@ class _Block:
                 pa.BufferReader(self.data),
                 pyarrow.json.ReadOptions(use_threads=False, block_size=len(self.data) + 1),
                 pyarrow.json.ParseOptions(explicit_schema=pa.schema(list(types.items()))),
-                memory_pool=POOL,
             )
         except pa.ArrowInvalid:
             return None
@@ -194,7 +192,7 @@ class _Block:
         columns = []
         for name, column in zip(read.column_names, read.columns, strict=True):
             values = in_one(column)
-            text = _plain(values) if pa.types.is_floating(values.type) else pc.cast(values, pa.large_string(), memory_pool=POOL)
+            text = _plain(values)
             if text is not None and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
                 text = _numbers_as_written(name, values, text, lines, unsure)
             if text is None:
@@ -204,10 +202,18 @@ class _Block:
 
 
 def _plain(values: pa.Array) -> pa.Array | None:
-    """Floats as the shortest text that reads the same; None where one is no number."""
-    if not pc.all(pc.is_finite(values)).as_py() and values.null_count < len(values):
+    """Values as text, numbers as the shortest that reads the same; None where one is no number."""
+    if pa.types.is_large_string(values.type):
+        return values
+    if pa.types.is_floating(values.type) and not pc.all(pc.is_finite(values)).as_py() and values.null_count < len(values):
         return None
-    return pc.cast(values, pa.large_string(), memory_pool=POOL)
+    return pc.cast(values, pa.large_string())
+
+
+def _may_have_exponents(values: pa.Array) -> pa.Array:
+    """Which floats are so large or small that their text may have one; that of those from 1e10 on and below 1e-6 has."""
+    sizes = pc.abs(values)
+    return pc.or_(pc.greater(sizes, 1e9), pc.and_(pc.less(sizes, 1e-5), pc.not_equal(sizes, 0.0)))
 
 
 def _numbers_as_written(name: str, values: pa.Array, text: pa.Array, lines: pa.Array, unsure: pa.Array) -> pa.Array | None:
@@ -218,7 +224,7 @@ def _numbers_as_written(name: str, values: pa.Array, text: pa.Array, lines: pa.A
             return text  # but for -0 an integer is written in one way
         unsure = pc.and_(unsure, zeros)
     else:
-        unsure = pc.or_(unsure, pc.match_substring(text, "e"))
+        unsure = pc.or_(unsure, _may_have_exponents(values))
     mask = pc.fill_null(pc.and_(unsure, pc.is_valid(values)), False)
     if not pc.any(mask).as_py():
         return text
@@ -227,12 +233,15 @@ def _numbers_as_written(name: str, values: pa.Array, text: pa.Array, lines: pa.A
     found = pc.struct_field(pc.extract_regex(lines.filter(mask), pattern), "number")
     if found.null_count:
         return None
+    found = found.cast(pa.large_string())
+    if found.equals(text.filter(mask)):
+        return text
     try:
         if not pc.all(pc.equal(pc.cast(found, pa.float64()), pc.cast(values.filter(mask), pa.float64()))).as_py():
             return None
     except pa.ArrowInvalid:
         return None
-    return pc.replace_with_mask(text, mask, found.cast(pa.large_string()))
+    return pc.replace_with_mask(text, mask, found)
 
 
 def _quoted(name: str) -> str:

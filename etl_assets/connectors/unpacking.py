@@ -149,12 +149,12 @@ class _Capped(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            piece = self._plain.read(len(buffer))
+            size: int = self._plain.readinto(buffer)
         except _BROKEN as error:
             if isinstance(error, OSError) and not self._is_packed:
                 raise unreadable(self._where, error) from error
             raise _broken(self._where, error) from error
-        self._count += len(piece)
+        self._count += size
         if self._count > self._most_bytes:
             raise SourceFormatError(
                 self._where, f"the file is larger than {self._most_bytes} bytes when unpacked.", "raise file_bytes if that is right."
@@ -163,8 +163,7 @@ class _Capped(io.RawIOBase):
             raise SourceFormatError(
                 self._where, f"the file unpacks to more than {_MOST_RATIO} times its size.", "deliver it unpacked if that is right."
             )
-        buffer[: len(piece)] = piece
-        return len(piece)
+        return size
 
 
 def plain_size(opened: BinaryIO) -> int | None:

@@ -20,7 +20,7 @@ import pyarrow.csv
 from sqlalchemy.engine import Connection
 
 from etl_assets.errors import SourceFormatError
-from etl_assets.frames import POOL, arrow_to_series, decimals, in_tables
+from etl_assets.frames import arrow_to_series, decimals, in_tables
 from etl_assets.postgres import arrays
 from etl_assets.postgres.types import arrow_type_for_reading
 from etl_assets.progress import watched
@@ -178,7 +178,7 @@ def _parse(file: Any, types: Sequence[tuple[str, str]], rows: int | None, where:
 
     def parsed(records: bytes) -> pa.Table:
         read = pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(records) + 1)
-        return pyarrow.csv.read_csv(pa.BufferReader(records), read, parse, convert, memory_pool=POOL)
+        return pyarrow.csv.read_csv(pa.BufferReader(records), read, parse, convert)
 
     parsing = results(functools.partial(parsed, records) for records in _whole_records(file))
     try:

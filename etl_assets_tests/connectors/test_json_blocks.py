@@ -73,19 +73,35 @@ def test_blocks_give_what_lines_give(content: str, block: int, rows: int | None,
     assert by_blocks(content, block=block, rows=rows, flatten=flatten) == by_lines(content, flatten=flatten)
 
 
-def test_flat_objects_are_not_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers that Arrow would write otherwise, missing keys, times and escapes are no reason for the slow way."""
+@pytest.fixture
+def no_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading line by line fails."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("read line by line")
 
     monkeypatch.setattr(json_blocks, "parse_json_lines", refuse)
+
+
+@pytest.mark.usefixtures("no_line_by_line")
+def test_flat_objects_are_not_read_line_by_line() -> None:
+    """Numbers that Arrow would write otherwise, missing keys, times and escapes are no reason for the slow way."""
     content = '{"n": 1.10, "at": "2013-01-01T00:00:00Z"}\n{"n": 12, "b": true}\n\n{"n": -0, "m": 1e5}\r\n{"n": null, "t": "a\\"b"}\n'
     names, rows, _ = by_blocks(content, block=10_000)
     assert names == ["n", "at", "b", "m", "t"]
     assert [row["n"] for row in rows] == ["1.10", "12", "-0", None]
     assert (rows[0]["at"], rows[1]["b"], rows[2]["m"], rows[3]["t"]) == ("2013-01-01T00:00:00Z", "true", "1e5", 'a"b')
     assert rows[2]["source_position"] == "a.jsonl line 4"
+
+
+@pytest.mark.usefixtures("no_line_by_line")
+@pytest.mark.parametrize("size", range(16))
+def test_numbers_of_any_size_stay_as_written(size: int) -> None:
+    """Arrow gives large and small ones an exponent that they did not have, from sizes that are its own affair."""
+    zeros = "0" * size
+    written = [f"0.{zeros}12", f"-12{zeros}", f"12{zeros}.5", f"1{zeros}.0", f"9{'9' * size}", f"1e{size}", f"1.5E-{size}", "0.25", "0"]
+    _, rows, _ = by_blocks("".join(f'{{"n": {number}, "m": 1}}\n' for number in written), block=10_000)
+    assert [row["n"] for row in rows] == written
 
 
 @pytest.mark.parametrize("value", [0.1, 1e22, 5e-324, 123456.789, 1 / 3, 2**53 + 1, -0.0, 1e16, 10**18])
