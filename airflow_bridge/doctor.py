@@ -142,7 +142,7 @@ def of_starts(setting: Setting) -> Iterator[Remark]:
                     code="definitions-not-kept",
                     subject=kind,
                     reason=f"every task starts a new interpreter: {answer['refused']}",
-                    next_step="leave those definitions out of what warm() keeps, or of AIRFLOW_BRIDGE_DEFINITIONS.",
+                    next_step="mend the import, or correct or leave out the name in what warm() keeps or AIRFLOW_BRIDGE_DEFINITIONS.",
                 )
     if "Kubernetes" in setting.executor:
         yield Remark(

@@ -8,6 +8,7 @@ Not here: who asks (`preload.py`, `launcher.py`), what runs (`runner.py`). Impor
 """
 
 import contextlib
+import functools
 import os
 import sys
 import sysconfig
@@ -83,7 +84,6 @@ class _Kept:
 
 _KEPT: dict[tuple[str, str], _Kept] = {}
 _LISTENS: list[_Seen] = []
-_HOOKED: list[bool] = []
 
 
 def keep(module: str, attribute: str) -> str:
@@ -162,14 +162,18 @@ def _opened() -> set[str]:
 @contextlib.contextmanager
 def _listening() -> Iterator[_Seen]:
     seen = _Seen()
-    if not _HOOKED:
-        sys.addaudithook(_heard)  # for good: Python has no way to take one away
-        _HOOKED.append(True)
+    _hear()
     _LISTENS.append(seen)
     try:
         yield seen
     finally:
         _LISTENS.remove(seen)
+
+
+@functools.cache
+def _hear() -> None:
+    """Once for good: Python has no way to take a hook away."""
+    sys.addaudithook(_heard)
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:

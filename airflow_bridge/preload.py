@@ -104,7 +104,8 @@ def _keep(definitions: Sequence[str]) -> list[str]:
         reason = kept.keep(module, attribute or "defs")
         if reason:
             refused.append(f"{name}: {reason}")
-            _LOG.warning("%s Each of its tasks starts a new interpreter. Next: leave it out of what warm() keeps.", reason)
+            next_step = "mend the import, or correct or leave out its name in what warm() keeps."
+            _LOG.warning("%s Each of its tasks starts a new interpreter. Next: %s", reason, next_step)
     return refused
 
 

@@ -142,7 +142,7 @@ def test_what_forks_must_not_share_is_not_used(shop: Path, line: str, reason: st
     (shop / "helper.py").write_text(f"WORD = 'first'\n{line}\n")
     said, told = parent(shop)
     assert reason in str(said["failed"])
-    assert "Next: leave it out of what warm() keeps." in str(said["log"])
+    assert "Next: mend the import, or correct or leave out its name in what warm() keeps." in str(said["log"])
     assert said["codes"] == [0]
     assert said["parent"] not in [task["imported_by"] for task in told]
 
