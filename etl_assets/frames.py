@@ -126,9 +126,8 @@ def exact_decimals(values: "pd.Series[Any]", type_: pa.DataType) -> pa.Array | N
 
 def arrow_to_frame(table: pa.Table) -> pd.DataFrame:
     """A table as pandas holds it exactly; categories become their values, lists and structs JSON text, a column of NULLs text."""
-    work = any(not pa.types.is_large_string(column.type) for column in table.columns)  # such text is taken as it is
-    series = each_column(lambda column: arrow_to_series(_plain(column)), table.columns, table.num_rows if work else 0)
-    columns = {name: one.array for name, one in zip(table.column_names, series, strict=True)}
+    series = each_column(lambda column: arrow_to_series(_plain(column)), table.columns, table.num_rows)
+    columns = dict(zip(table.column_names, series, strict=True))
     return pd.DataFrame(columns, columns=table.column_names, index=pd.RangeIndex(table.num_rows))
 
 
