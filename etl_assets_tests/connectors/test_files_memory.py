@@ -13,7 +13,7 @@ import pytest
 
 SMALL_BYTES, LARGE_BYTES = 50 * 10**6, 400 * 10**6
 ROW_BYTES = 4000
-MOST_GROWTH_MIB = 100
+MOST_GROWTH_MIB = 60
 
 # Prints the rows read, and the most memory that the process ever held, in MiB. (getrusage would tell that of the process which
 # started it, if that was more.)
