@@ -81,6 +81,10 @@ def _is_text(type_: pa.DataType) -> bool:
     return bool(pa.types.is_string(type_) or pa.types.is_timestamp(type_))
 
 
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
+
+
 def _tasks(blocks: TextBlocks, name: str, flatten: str | None) -> Iterator[Callable[[], TextPart]]:
     number = 0
     known = _Known()
@@ -187,13 +191,12 @@ class _Block:
             lines.validate(full=True)
         except pa.ArrowInvalid:
             return None  # not UTF-8, which reading line by line says
-        numeric = any(pa.types.is_integer(field.type) or pa.types.is_floating(field.type) for field in read.schema)
-        unsure = pc.match_substring_regex(lines, _WRITTEN_OTHERWISE) if numeric else None
+        unsure = pc.match_substring_regex(lines, _WRITTEN_OTHERWISE) if any(map(_is_number, read.schema.types)) else None
         columns = []
         for name, column in zip(read.column_names, read.columns, strict=True):
             values = in_one(column)
             text = _plain(values)
-            if text is not None and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+            if text is not None and _is_number(values.type):
                 text = _numbers_as_written(name, values, text, lines, unsure)
             if text is None:
                 return None
