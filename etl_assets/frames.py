@@ -27,7 +27,7 @@ def _take_memory_from_jemalloc() -> None:
     """For all that Arrow does in this process, pandas' text included, unless it was told otherwise (ARROW_DEFAULT_MEMORY_POOL).
 
     Arrow's own choice, mimalloc, has huge pages cleared for small arrays in each thread that asks for them, and fetches memory anew that it
-    has just given back: a fifth of the time of a pipeline here, and a sixth of its memory.
+    has just given back; docs/performance.md says what that cost.
     """
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ and pa.default_memory_pool().backend_name == "mimalloc":
         with contextlib.suppress(NotImplementedError):  # not on every system
