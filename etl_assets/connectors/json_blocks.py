@@ -2,7 +2,7 @@
 
 Arrow reads numbers by value, and what is wanted is how they are written: 1.50 is not 1.5, and a version 1.10 is not 1.1. So the lines of
 a block are searched for numbers that a value does not write again (a zero at the end of a fraction, an exponent, more than 15
-characters, -0), and in those lines the numbers are taken from the text itself.
+digits, -0), and in those lines the numbers are taken from the text itself.
 
 Not here: line by line (`records.py`), files (`storage.py`), encodings (`encoding.py`).
 """
@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO, TextIOWrapper
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,12 @@ from etl_assets.frames import in_one, numbered
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _FIRST_BYTES = 64 * 1024
+_PIECE = 256 * 1024
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
-_WRITTEN_OTHERWISE = r":\s*-?(?:[0-9]+\.[0-9]*0|[0-9.]{16,}|[0-9.]+[eE][-+]?[0-9]+|0)\s*[,}]"
+_EXPONENT = r":\s*-?[0-9.]+[eE]"
+_MINUS_ZERO = r":\s*-0\s*[,}]"
+_SURE_DIGITS = 15  # of a float: with so many, or fewer, there is one way to write it shortly
+_PLAIN = 1e-5, 1e9  # floats of these sizes are written without an exponent, by anybody
 
 
 def read_json_blocks(
@@ -81,10 +86,6 @@ def _is_text(type_: pa.DataType) -> bool:
     return bool(pa.types.is_string(type_) or pa.types.is_timestamp(type_))
 
 
-def _is_number(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
-
-
 def _tasks(blocks: TextBlocks, name: str, flatten: str | None) -> Iterator[Callable[[], TextPart]]:
     number = 0
     known = _Known()
@@ -125,7 +126,7 @@ class _Block:
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             return _Block(data=data, before=before, lines=sum(1 for _ in _lines(data)), starts=nothing, ends=nothing, numbers=nothing)
         raw = np.frombuffer(data, dtype=np.uint8)
-        ends = np.flatnonzero(raw == _NEWLINE)
+        ends = np.concatenate([np.flatnonzero(some == _NEWLINE) + start for start, some in _pieces(raw)])
         if not data.endswith(b"\n"):
             ends = np.append(ends, len(data))
         lines = len(ends)
@@ -185,50 +186,83 @@ class _Block:
 
     def _as_written(self, read: pa.Table) -> pa.Table | None:
         """The columns as text; None where a number is not found in the text."""
-        offsets = pa.py_buffer(np.append(self.starts, len(self.data)).astype(np.int64))
-        lines = pa.LargeStringArray.from_buffers(len(self.starts), offsets, pa.py_buffer(self.data))
+        data = pa.py_buffer(self.data)
         try:
-            lines.validate(full=True)
+            pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(self.data)])), data).validate(full=True)
         except pa.ArrowInvalid:
             return None  # not UTF-8, which reading line by line says
-        unsure = pc.match_substring_regex(lines, _WRITTEN_OTHERWISE) if any(map(_is_number, read.schema.types)) else None
-        columns = []
-        for name, column in zip(read.column_names, read.columns, strict=True):
-            values = in_one(column)
+        lines = pa.LargeStringArray.from_buffers(len(self.starts), pa.py_buffer(np.append(self.starts, len(self.data))), data)
+        columns = [in_one(column) for column in read.columns]
+        floats = [values for values in columns if pa.types.is_floating(values.type)]
+        if not all(map(_is_finite, floats)):
+            return None
+        unsure = _written_otherwise(lines, floats, may_have_exponents=_may_have_exponents(self.data)) if floats else None
+        texts = []
+        for name, values in zip(read.column_names, columns, strict=True):
             text = _plain(values)
-            if text is not None and _is_number(values.type):
-                text = _numbers_as_written(name, values, text, lines, unsure)
+            if pa.types.is_floating(values.type):
+                text = _numbers_as_written(name, values, text, lines, pc.or_(unsure, pc.invert(_is_plain(values))))
+            elif pa.types.is_integer(values.type) and _has_minus_zeros(values, lines):
+                text = _numbers_as_written(name, values, text, lines, pc.equal(values, 0))
             if text is None:
                 return None
-            columns.append(text)
-        return pa.table(columns, names=read.column_names)
+            texts.append(text)
+        return pa.table(texts, names=read.column_names)
 
 
-def _plain(values: pa.Array) -> pa.Array | None:
-    """Values as text, numbers as the shortest that reads the same; None where one is no number."""
-    if pa.types.is_large_string(values.type):
-        return values
-    if pa.types.is_floating(values.type) and not pc.all(pc.is_finite(values)).as_py() and values.null_count < len(values):
-        return None
+def _pieces(values: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Where each piece starts, and the piece: so short that what is made of it stays in the cache and needs no new pages."""
+    for start in range(0, len(values), _PIECE):
+        yield start, values[start : start + _PIECE]
+
+
+def _is_finite(values: pa.Array) -> bool:
+    return values.null_count == len(values) or bool(pc.all(pc.is_finite(values)).as_py())
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Values as text, numbers as the shortest that reads the same."""
+    if pa.types.is_boolean(values.type):
+        return pc.if_else(values, pa.scalar("true", pa.large_string()), pa.scalar("false", pa.large_string()))
     return pc.cast(values, pa.large_string())
 
 
-def _may_have_exponents(values: pa.Array) -> pa.Array:
-    """Which floats are so large or small that their text may have one; that of those from 1e10 on and below 1e-6 has."""
+def _is_plain(values: pa.Array) -> pa.Array:
+    """Which floats are of a size whose shortest text has no exponent."""
+    least, most = _PLAIN
     sizes = pc.abs(values)
-    return pc.or_(pc.greater(sizes, 1e9), pc.and_(pc.less(sizes, 1e-5), pc.not_equal(sizes, 0.0)))
+    return pc.or_(pc.and_(pc.greater_equal(sizes, least), pc.less(sizes, most)), pc.equal(sizes, 0.0))
+
+
+def _may_have_exponents(data: bytearray) -> bool:
+    """Whether there is a digit before an E, in a number or in text."""
+    for start in (0, 1):
+        pairs = np.frombuffer(data, dtype="<u2", offset=start, count=(len(data) - start) // 2)
+        for _, some in _pieces(pairs):
+            # Digits are 0x30 to 0x39, and an e is an E with one bit more.
+            if ((some & 0xDFF0) == (ord("E") << 8 | 0x30)).any():
+                return True
+    return False
+
+
+def _written_otherwise(lines: pa.Array, floats: list[pa.Array], *, may_have_exponents: bool) -> pa.Array:
+    """The lines in which a float of plain size may be written in another way than the shortest; in text there may be such, too."""
+    # A pattern that begins with one character is searched for fast, and so the digits before the point are told by the sizes.
+    most = max(pc.max(pc.abs(values)).as_py() or 0.0 for values in floats)
+    digits = _SURE_DIGITS + 1 - len(str(int(min(most, _PLAIN[1]))))
+    unsure = pc.match_substring_regex(lines, rf"\.[0-9]*(?:0|[0-9]{{{digits}}})\s*[,}}]")
+    return pc.or_(unsure, pc.match_substring_regex(lines, _EXPONENT)) if may_have_exponents else unsure
+
+
+def _has_minus_zeros(values: pa.Array, lines: pa.Array) -> bool:
+    """Whether an integer may be written as -0; every other one has one way to be written."""
+    zeros = pc.equal(values, 0)
+    return bool(pc.any(zeros).as_py() and pc.any(pc.match_substring_regex(lines.filter(zeros), _MINUS_ZERO)).as_py())
 
 
 def _numbers_as_written(name: str, values: pa.Array, text: pa.Array, lines: pa.Array, unsure: pa.Array) -> pa.Array | None:
-    """The text of numbers, of unsure ones as the line has it; None where it is not found there."""
-    if pa.types.is_integer(values.type):
-        zeros = pc.equal(values, 0)
-        if not pc.any(zeros).as_py():
-            return text  # but for -0 an integer is written in one way
-        unsure = pc.and_(unsure, zeros)
-    else:
-        unsure = pc.or_(unsure, _may_have_exponents(values))
-    mask = pc.fill_null(pc.and_(unsure, pc.is_valid(values)), False)
+    """The text of numbers, of unsure ones (null where the number is) as the line has it; None where it is not found there."""
+    mask = pc.fill_null(unsure, False)
     if not pc.any(mask).as_py():
         return text
     # A quote inside of text has a backslash before it, so that this finds a key and nothing else.

@@ -23,6 +23,7 @@ NUMBERS = [
     "12345678901234567890123",
     "0.1234567890123456789", "100", "1e400", "5", "2.5", "123456789012345", "1234567.25", "NaN", "Infinity", "01", "1.", "+1",
 ]  # fmt: skip
+NUMBER = st.from_regex(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?", fullmatch=True)
 VALUES = [
     *NUMBERS, *NUMBERS[:12], "true", "false", "null", '"x"', '"2013-01-01"', '"2013-01-01T00:00:00Z"',
     '""', '"\\u00e9\\n"', '"\\ud83d\\ude00"', '"\\ud800"', '"\\u0000"',
@@ -102,6 +103,19 @@ def test_numbers_of_any_size_stay_as_written(size: int) -> None:
     written = [f"0.{zeros}12", f"-12{zeros}", f"12{zeros}.5", f"1{zeros}.0", f"9{'9' * size}", f"1e{size}", f"1.5E-{size}", "0.25", "0"]
     _, rows, _ = by_blocks("".join(f'{{"n": {number}, "m": 1}}\n' for number in written), block=10_000)
     assert [row["n"] for row in rows] == written
+
+
+@given(st.lists(st.tuples(NUMBER, NUMBER, st.sampled_from(["", " ", "\t"])), min_size=1, max_size=5))
+@example([("0.1000000000000000055", "1", ""), ("95.30000000000001", "-0", " ")])
+@example([("0.0000001", "0.5", ""), ("0.25", "-0.00000125", "")])
+@example([("8.9999999999999996", "7", ""), ("123456.7890000001", "1e3", " ")])
+@example([("123456789.1234567", "-0", ""), ("999999999.9999999", "0", "\t"), ("1.5", "5E-1", "")])
+@settings(max_examples=600, deadline=None)
+def test_numbers_stay_as_written(numbers: list[tuple[str, str, str]]) -> None:
+    """However many digits they have, and whatever is near them."""
+    content = "".join(f'{{"n":{space}{first}{space},"m":{second}{space}}}\n' for first, second, space in numbers)
+    _, rows, _ = by_blocks(content, block=10_000)
+    assert [(row["n"], row["m"]) for row in rows] == [(first, second) for first, second, _ in numbers]
 
 
 @pytest.mark.parametrize("value", [0.1, 1e22, 5e-324, 123456.789, 1 / 3, 2**53 + 1, -0.0, 1e16, 10**18])
