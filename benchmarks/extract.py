@@ -4,11 +4,9 @@ Ours gives values exactly as the source has them, with where each text stood; pa
 """
 
 import contextlib
-import functools
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -17,26 +15,36 @@ from benchmarks.harness import Body, Method, take_turns
 from benchmarks.place import Place
 from benchmarks.report import Row, times
 
-ROWS, OF_FILE, OF_WORKBOOK = data.ROWS, 200_000, 20_000
+ROWS, OF_FILE, OF_WORKBOOK, FEW = data.ROWS, 200_000, 20_000, 100
 PEERS = ("postgresql adbc", "json polars", "csv polars")
-QUERY = "SELECT * FROM given"
+
+Reader: TypeAlias = Callable[[str], pd.DataFrame]
+"""Reads the orders, or the few."""
 
 
 def prepare(place: Place) -> None:
-    """A table, a database file and three files of orders."""
-    frame = data.orders(ROWS)
-    place.run("DROP TABLE IF EXISTS given", data.orders_table("given"))
-    peers.pgpq(place, frame, "given", data.orders_schema(), jsonb=("payload",))
-    place.run("VACUUM ANALYZE given")
-    few = frame.head(OF_FILE)
-    flat = few.assign(
-        amount=few["amount"].astype(float), ship_date=few["ship_date"].astype(str), created_at=few["created_at"].astype(str),
-        updated_at=few["updated_at"].astype("str"),
+    """A table, a database file and three files of orders, and of a few of them."""
+    _make(place, "orders", ROWS)
+    _make(place, "few", FEW)
+
+
+def _make(place: Place, name: str, rows: int) -> None:
+    import pyarrow.csv
+
+    frame = data.orders(rows)
+    place.run(f"DROP TABLE IF EXISTS {name}", data.orders_table(name))
+    peers.pgpq(place, frame, name, data.orders_schema(), jsonb=("payload",))
+    place.run(f"VACUUM ANALYZE {name}")
+    files = place.folder / name
+    some = frame.head(OF_FILE)
+    flat = some.assign(
+        amount=some["amount"].astype(float), ship_date=some["ship_date"].astype(str), created_at=some["created_at"].astype(str),
+        updated_at=some["updated_at"].astype("str"),
     )  # fmt: skip
     with contextlib.closing(sqlite3.connect(place.folder / "orders.sqlite")) as connection:
-        flat.to_sql("given", connection, index=False)
-    few.to_json(
-        place.folder / "orders.jsonl",
+        flat.to_sql(name, connection, index=False)
+    some.to_json(
+        files.with_suffix(".jsonl"),
         orient="records",
         lines=True,
         date_format="iso",
@@ -44,77 +52,86 @@ def prepare(place: Place) -> None:
         force_ascii=False,
         default_handler=str,
     )
-    flat.head(OF_WORKBOOK).to_excel(place.folder / "orders.xlsx", index=False)
-    import pyarrow.csv
-
-    pyarrow.csv.write_csv(data.orders_arrow(ROWS), place.folder / "orders.csv")
+    flat.head(OF_WORKBOOK).to_excel(files.with_suffix(".xlsx"), index=False)
+    pyarrow.csv.write_csv(data.orders_arrow(rows), files.with_suffix(".csv"))
 
 
-def _ready(read: Callable[[Place], Any], *imports: str) -> Method:
-    """A reader whose modules are imported beforehand."""
+def _ready(made: Callable[[Place], Reader]) -> Method:
+    """A reader that is made beforehand and has read a few rows, so that its modules are imported."""
 
     def method(place: Place) -> Body:
-        for name in imports:
-            __import__(name)
-        return lambda: len(read(place))
-
-    return method
-
-
-def _ours(made: Callable[[Place], Callable[[], pd.DataFrame]]) -> Method:
-    """A reader of ours, whose modules are imported and whose resource is made beforehand."""
-
-    def method(place: Place) -> Body:
-        for name in ("adbc_driver_sqlite.dbapi", "openpyxl", "python_calamine", "pyarrow.json"):
-            __import__(name)
         read = made(place)
-        return lambda: len(read())
+        read("few")
+        return lambda: len(read("orders"))
 
     return method
 
 
-def _pandas_postgresql(place: Place) -> pd.DataFrame:
+def _query(name: str) -> str:
+    return f"SELECT * FROM {name}"
+
+
+def _pandas_postgresql(place: Place) -> Reader:
     import sqlalchemy as sa
 
-    with sa.create_engine(place.url).connect() as connection:
-        return pd.read_sql(sa.text(QUERY), connection)
+    def read(name: str) -> pd.DataFrame:
+        with sa.create_engine(place.url).connect() as connection:
+            return pd.read_sql(sa.text(_query(name)), connection)
+
+    return read
 
 
-def _adbc_postgresql(place: Place) -> pd.DataFrame:
+def _adbc_postgresql(place: Place) -> Reader:
     import adbc_driver_postgresql.dbapi as driver
 
-    with driver.connect(place.libpq_url) as connection, connection.cursor() as cursor:
-        cursor.execute(QUERY)
-        frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas()
-        return frame
+    def read(name: str) -> pd.DataFrame:
+        with driver.connect(place.libpq_url) as connection, connection.cursor() as cursor:
+            cursor.execute(_query(name))
+            frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas()
+            return frame
+
+    return read
 
 
-def _sql(url: str) -> Callable[[], pd.DataFrame]:
+def _sql(url: str) -> Reader:
     from etl_assets.connectors.sql import SqlResource
 
     source = SqlResource(url=url)
-    return lambda: source.read_query(QUERY)
+    return lambda name: source.read_query(_query(name))
 
 
-def _pandas_sqlite(place: Place) -> pd.DataFrame:
+def _pandas_sqlite(place: Place) -> Reader:
     import sqlalchemy as sa
 
-    with sa.create_engine(f"sqlite:///{place.folder}/orders.sqlite").connect() as connection:
-        return pd.read_sql(sa.text(QUERY), connection)
+    def read(name: str) -> pd.DataFrame:
+        with sa.create_engine(_sqlite_url(place)).connect() as connection:
+            return pd.read_sql(sa.text(_query(name)), connection)
+
+    return read
 
 
-def _bare_sqlite(place: Place) -> pd.DataFrame:
-    with contextlib.closing(sqlite3.connect(place.folder / "orders.sqlite")) as connection:
-        return pd.read_sql(QUERY, connection)
+def _bare_sqlite(place: Place) -> Reader:
+    def read(name: str) -> pd.DataFrame:
+        with contextlib.closing(sqlite3.connect(place.folder / "orders.sqlite")) as connection:
+            return pd.read_sql(_query(name), connection)
+
+    return read
 
 
-def _adbc_sqlite(place: Place) -> pd.DataFrame:
+def _adbc_sqlite(place: Place) -> Reader:
     import adbc_driver_sqlite.dbapi as driver
 
-    with driver.connect(str(place.folder / "orders.sqlite")) as connection, connection.cursor() as cursor:
-        cursor.execute(QUERY)
-        frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas()
-        return frame
+    def read(name: str) -> pd.DataFrame:
+        with driver.connect(str(place.folder / "orders.sqlite")) as connection, connection.cursor() as cursor:
+            cursor.execute(_query(name))
+            frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas()
+            return frame
+
+    return read
+
+
+def _sqlite_url(place: Place) -> str:
+    return f"sqlite:///{place.folder}/orders.sqlite"
 
 
 def _files(place: Place) -> Any:
@@ -123,45 +140,51 @@ def _files(place: Place) -> Any:
     return FilesResource(base_folder=str(place.folder))
 
 
-def _excel(place: Place) -> Callable[[], pd.DataFrame]:
+def _json_lines(place: Place) -> Reader:
+    files = _files(place)
+    return lambda name: files.read_json_lines(f"{name}.jsonl")
+
+
+def _csv(place: Place) -> Reader:
+    files = _files(place)
+    return lambda name: files.read_csv(f"{name}.csv")
+
+
+def _excel(place: Place) -> Reader:
     from etl_assets.connectors.excel import ExcelResource
 
     workbooks = ExcelResource(base_folder=str(place.folder))
-    return lambda: workbooks.read("orders.xlsx")
+    return lambda name: workbooks.read(f"{name}.xlsx")
 
 
-def _polars_json(place: Place) -> pd.DataFrame:
+def _polars_json(place: Place) -> Reader:
     import polars as pl
 
-    return pl.read_ndjson(place.folder / "orders.jsonl").to_pandas()
+    return lambda name: pl.read_ndjson(place.folder / f"{name}.jsonl").to_pandas()
 
 
-def _polars_csv(place: Place) -> pd.DataFrame:
+def _polars_csv(place: Place) -> Reader:
     import polars as pl
 
-    return pl.read_csv(place.folder / "orders.csv", try_parse_dates=True, infer_schema_length=10_000).to_pandas()
-
-
-def _file(place: Place, name: str) -> Path:
-    return place.folder / name
+    return lambda name: pl.read_csv(place.folder / f"{name}.csv", try_parse_dates=True, infer_schema_length=10_000).to_pandas()
 
 
 METHODS: dict[str, Method] = {
-    "postgresql ours": _ours(lambda place: _sql(place.url)),
-    "postgresql pandas": _ready(_pandas_postgresql, "sqlalchemy", "psycopg2"),
-    "postgresql adbc": _ready(_adbc_postgresql, "adbc_driver_postgresql.dbapi"),
-    "sqlite ours": _ours(lambda place: _sql(f"sqlite:///{place.folder}/orders.sqlite")),
-    "sqlite pandas": _ready(_pandas_sqlite, "sqlalchemy"),
+    "postgresql ours": _ready(lambda place: _sql(place.url)),
+    "postgresql pandas": _ready(_pandas_postgresql),
+    "postgresql adbc": _ready(_adbc_postgresql),
+    "sqlite ours": _ready(lambda place: _sql(_sqlite_url(place))),
+    "sqlite pandas": _ready(_pandas_sqlite),
     "sqlite pandas, sqlite3": _ready(_bare_sqlite),
-    "sqlite adbc, unchecked": _ready(_adbc_sqlite, "adbc_driver_sqlite.dbapi"),
-    "json ours": _ours(lambda place: functools.partial(_files(place).read_json_lines, "orders.jsonl")),
-    "json pandas": _ready(lambda place: pd.read_json(_file(place, "orders.jsonl"), lines=True)),
-    "json polars": _ready(_polars_json, "polars"),
-    "excel ours": _ours(_excel),
-    "excel pandas": _ready(lambda place: pd.read_excel(_file(place, "orders.xlsx")), "openpyxl"),
-    "csv ours": _ours(lambda place: functools.partial(_files(place).read_csv, "orders.csv")),
-    "csv pandas": _ready(lambda place: pd.read_csv(_file(place, "orders.csv"))),
-    "csv polars": _ready(_polars_csv, "polars"),
+    "sqlite adbc, unchecked": _ready(_adbc_sqlite),
+    "json ours": _ready(_json_lines),
+    "json pandas": _ready(lambda place: lambda name: pd.read_json(place.folder / f"{name}.jsonl", lines=True)),
+    "json polars": _ready(_polars_json),
+    "excel ours": _ready(_excel),
+    "excel pandas": _ready(lambda place: lambda name: pd.read_excel(place.folder / f"{name}.xlsx")),
+    "csv ours": _ready(_csv),
+    "csv pandas": _ready(lambda place: lambda name: pd.read_csv(place.folder / f"{name}.csv")),
+    "csv polars": _ready(_polars_csv),
 }
 
 
