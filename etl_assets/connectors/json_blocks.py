@@ -28,7 +28,7 @@ from etl_assets.frames import in_one, numbered
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _FIRST_BYTES = 64 * 1024
-_PIECE = 256 * 1024
+_PIECE = 1024 * 1024
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
 _EXPONENT = r":\s*-?[0-9.]+[eE]"
 _MINUS_ZERO = r":\s*-0\s*[,}]"
@@ -211,7 +211,7 @@ class _Block:
 
 
 def _pieces(values: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """Where each piece starts, and the piece: so short that what is made of it stays in the cache and needs no new pages."""
+    """Where each piece starts, and the piece: so short that what is made of it needs few new pages."""
     for start in range(0, len(values), _PIECE):
         yield start, values[start : start + _PIECE]
 
