@@ -4,6 +4,7 @@ Ours gives values exactly as the source has them, with where each text stood; pa
 """
 
 import contextlib
+import importlib
 import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -71,21 +72,21 @@ def _query(name: str) -> str:
     return f"SELECT * FROM {name}"
 
 
-def _pandas_postgresql(place: Place) -> Reader:
+def _pandas(url: str) -> Reader:
     import sqlalchemy as sa
 
     def read(name: str) -> pd.DataFrame:
-        with sa.create_engine(place.url).connect() as connection:
+        with sa.create_engine(url).connect() as connection:
             return pd.read_sql(sa.text(_query(name)), connection)
 
     return read
 
 
-def _adbc_postgresql(place: Place) -> Reader:
-    import adbc_driver_postgresql.dbapi as driver
+def _adbc(driver: str, where: str) -> Reader:
+    connect = importlib.import_module(f"{driver}.dbapi").connect
 
     def read(name: str) -> pd.DataFrame:
-        with driver.connect(place.libpq_url) as connection, connection.cursor() as cursor:
+        with connect(where) as connection, connection.cursor() as cursor:
             cursor.execute(_query(name))
             frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas()
             return frame
@@ -100,32 +101,10 @@ def _sql(url: str) -> Reader:
     return lambda name: source.read_query(_query(name))
 
 
-def _pandas_sqlite(place: Place) -> Reader:
-    import sqlalchemy as sa
-
-    def read(name: str) -> pd.DataFrame:
-        with sa.create_engine(_sqlite_url(place)).connect() as connection:
-            return pd.read_sql(sa.text(_query(name)), connection)
-
-    return read
-
-
 def _bare_sqlite(place: Place) -> Reader:
     def read(name: str) -> pd.DataFrame:
         with contextlib.closing(sqlite3.connect(place.folder / "orders.sqlite")) as connection:
             return pd.read_sql(_query(name), connection)
-
-    return read
-
-
-def _adbc_sqlite(place: Place) -> Reader:
-    import adbc_driver_sqlite.dbapi as driver
-
-    def read(name: str) -> pd.DataFrame:
-        with driver.connect(str(place.folder / "orders.sqlite")) as connection, connection.cursor() as cursor:
-            cursor.execute(_query(name))
-            frame: pd.DataFrame = cursor.fetch_arrow_table().to_pandas()
-            return frame
 
     return read
 
@@ -171,12 +150,12 @@ def _polars_csv(place: Place) -> Reader:
 
 METHODS: dict[str, Method] = {
     "postgresql ours": _ready(lambda place: _sql(place.url)),
-    "postgresql pandas": _ready(_pandas_postgresql),
-    "postgresql adbc": _ready(_adbc_postgresql),
+    "postgresql pandas": _ready(lambda place: _pandas(place.url)),
+    "postgresql adbc": _ready(lambda place: _adbc("adbc_driver_postgresql", place.libpq_url)),
     "sqlite ours": _ready(lambda place: _sql(_sqlite_url(place))),
-    "sqlite pandas": _ready(_pandas_sqlite),
+    "sqlite pandas": _ready(lambda place: _pandas(_sqlite_url(place))),
     "sqlite pandas, sqlite3": _ready(_bare_sqlite),
-    "sqlite adbc, unchecked": _ready(_adbc_sqlite),
+    "sqlite adbc, unchecked": _ready(lambda place: _adbc("adbc_driver_sqlite", str(place.folder / "orders.sqlite"))),
     "json ours": _ready(_json_lines),
     "json pandas": _ready(lambda place: lambda name: pd.read_json(place.folder / f"{name}.jsonl", lines=True)),
     "json polars": _ready(_polars_json),

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from io import StringIO, TextIOWrapper
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -24,6 +26,7 @@ BLOCK_BYTES = 4 * 2**20
 _LEAST_BYTES = 512 * 1024  # for fewer a thread costs more than it saves
 _BLOCKS_AHEAD = 3
 _FEW_BYTES = 64 * 1024
+_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +205,17 @@ class _Encoded:
         return size
 
 
+def pieces(values: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Where each piece of the bytes of a block starts, and the piece: so short that what is made of it needs few new pages."""
+    for start in range(0, len(values), _PIECE):
+        yield start, values[start : start + _PIECE]
+
+
+def positions(block: npt.NDArray[np.uint8], byte: int) -> npt.NDArray[np.int64]:
+    """Where a byte stands in a block."""
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(np.flatnonzero(piece == byte) + start for start, piece in pieces(block))])
+
+
 def and_reused(part: Callable[[], TextPart], block: bytearray, blocks: TextBlocks) -> Callable[[], TextPart]:
     """Makes the part, after which the memory of its block is read into again."""
 
@@ -250,4 +264,4 @@ def _together(tables: list[pa.Table]) -> pa.Table:
     return whole.select([*(name for name in whole.column_names if name != SOURCE_POSITION), SOURCE_POSITION])
 
 
-__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "and_reused", "read_parts"]
+__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "and_reused", "pieces", "positions", "read_parts"]

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from etl_assets.accounting import SOURCE_POSITION
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, read_parts
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, positions, read_parts
 from etl_assets.connectors.csv_text import CsvBatch, CsvFormat, CsvRecords
 from etl_assets.frames import numbered
 
@@ -103,10 +103,10 @@ class _Block:
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n") + (not is_last and data.endswith(b"\r")):
             return None
         raw = np.frombuffer(data, dtype=np.uint8)
-        newlines = np.flatnonzero(raw == _NEWLINE)
+        newlines = positions(raw, _NEWLINE)
         places = np.arange(len(newlines))
         if quote is not None:
-            quotes = np.flatnonzero(raw == quote)
+            quotes = positions(raw, quote)
             places = places[np.searchsorted(quotes, newlines) % 2 == 0]
             if not len(places) or (is_last and len(quotes) % 2):
                 return None
@@ -176,8 +176,8 @@ def _table_of(batch: CsvBatch, format_: CsvFormat, name: str) -> pa.Table:
     nulls = set(format_.null_markers)
     columns = zip(*batch.rows, strict=True) if batch.rows else [()] * len(batch.header)
     arrays = [pa.array([None if cell in nulls else cell for cell in cells], pa.large_string()) for cells in columns]
-    positions = pa.array([f"{name} line {line}" for line in batch.lines], pa.large_string())
-    return pa.table([*arrays, positions], names=[*batch.header, SOURCE_POSITION])
+    places = pa.array([f"{name} line {line}" for line in batch.lines], pa.large_string())
+    return pa.table([*arrays, places], names=[*batch.header, SOURCE_POSITION])
 
 
 def _no_records(header: tuple[str, ...]) -> CsvBatch:

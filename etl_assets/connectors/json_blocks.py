@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO, TextIOWrapper
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +21,17 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from etl_assets.accounting import SOURCE_POSITION
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, read_parts
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, pieces, positions, read_parts
 from etl_assets.connectors.records import parse_json_lines
 from etl_assets.frames import in_one, numbered
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _FIRST_BYTES = 64 * 1024
-_PIECE = 1024 * 1024
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
 _EXPONENT = r":\s*-?[0-9.]+[eE]"
 _MINUS_ZERO = r":\s*-0\s*[,}]"
 _SURE_DIGITS = 15  # of a float: with so many, or fewer, there is one way to write it shortly
-_PLAIN = 1e-5, 1e9  # floats of these sizes are written without an exponent, by anybody
+_PLAIN = 1e-5, 1e9  # floats of these sizes have no exponent in their shortest text
 
 
 def read_json_blocks(
@@ -126,7 +124,7 @@ class _Block:
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             return _Block(data=data, before=before, lines=sum(1 for _ in _lines(data)), starts=nothing, ends=nothing, numbers=nothing)
         raw = np.frombuffer(data, dtype=np.uint8)
-        ends = np.concatenate([np.flatnonzero(some == _NEWLINE) + start for start, some in _pieces(raw)])
+        ends = positions(raw, _NEWLINE)
         if not data.endswith(b"\n"):
             ends = np.append(ends, len(data))
         lines = len(ends)
@@ -210,12 +208,6 @@ class _Block:
         return pa.table(texts, names=read.column_names)
 
 
-def _pieces(values: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """Where each piece starts, and the piece: so short that what is made of it needs few new pages."""
-    for start in range(0, len(values), _PIECE):
-        yield start, values[start : start + _PIECE]
-
-
 def _is_finite(values: pa.Array) -> bool:
     return values.null_count == len(values) or bool(pc.all(pc.is_finite(values)).as_py())
 
@@ -238,7 +230,7 @@ def _may_have_exponents(data: bytearray) -> bool:
     """Whether there is a digit before an E, in a number or in text."""
     for start in (0, 1):
         pairs = np.frombuffer(data, dtype="<u2", offset=start, count=(len(data) - start) // 2)
-        for _, some in _pieces(pairs):
+        for _, some in pieces(pairs):
             # Digits are 0x30 to 0x39, and an e is an E with one bit more.
             if ((some & 0xDFF0) == (ord("E") << 8 | 0x30)).any():
                 return True
