@@ -5,7 +5,8 @@ Not here: the same in a real Airflow (`acceptance/test_airflow.py`); the first r
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def finish(**fields: Any) -> Response:
 def ask(home: Path, name: str, *lines: str) -> None:
     """What an asset has to do in its next attempts."""
     (home.parent / "files" / f"{name}.todo").write_text("\n".join(lines))
+
+
+def started(home: Path, name: str) -> Path:
+    """The file that an asset writes when it begins."""
+    return home.parent / "files" / f"{name}.ran"
+
+
+def wait_until(what: str, holds: Callable[[], bool]) -> None:
+    """Wait up to a minute for what must come."""
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end, f"not within a minute: {what}"
+        time.sleep(0.05)
 
 
 def run_of(instance: dg.DagsterInstance) -> dg.DagsterRun:
@@ -181,14 +195,12 @@ def test_a_job_that_is_cancelled(home: Path, instance: dg.DagsterInstance) -> No
     found: list[Response] = []
     thread = threading.Thread(target=lambda: found.append(SubprocessLauncher().launch(JobRequest(**where()))))
     thread.start()
-    end = time.monotonic() + 60
-    while not (home.parent / "files" / "middle.ran").exists() and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until("middle begins", started(home, "middle").exists)
     instance.report_run_canceling(run_of(instance))
     (home.parent / "files" / "go").touch()
     thread.join()
     assert "was cancelled in Dagster" in found[0].message
-    assert not (home.parent / "files" / "guarded.ran").exists()
+    assert not started(home, "guarded").exists()
     assert (count(instance, EVENT.STEP_SUCCESS), count(instance, EVENT.STEP_FAILURE)) == (2, 0)
 
 
@@ -199,9 +211,7 @@ def test_a_step_that_is_stopped(home: Path, instance: dg.DagsterInstance, retrie
     launcher, found = SubprocessLauncher(), []
     thread = threading.Thread(target=lambda: found.append(launcher.launch(StepRequest(**where(), step="first", retries=retries))))
     thread.start()
-    end = time.monotonic() + 60
-    while not (home.parent / "files" / "first.ran").exists() and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until("first begins", started(home, "first").exists)
     launcher.stop()
     thread.join(20)
     assert [(one.success, one.retry, one.interrupted) for one in found] == [(False, True, True)]
@@ -239,22 +249,25 @@ def test_a_partition_of_a_run_of_ones_own_that_cannot_be(home: Path, instance: d
         given = where(job="days", partition=partition)
         response = runner.handle(AssetsRequest(**given, task="by_day", try_number=1, assets=("by_day",)))
         assert (response.success, said in response.message) == (False, True)
-    assert not (home.parent / "files" / "by_day.ran").exists()
+    assert not started(home, "by_day").exists()
 
 
 def test_pools_hold_across_tasks(home: Path, instance: dg.DagsterInstance) -> None:
     """Two steps of one pool with one place, in processes of their own, run one after the other."""
-    for name in ("pooled_one", "pooled_two"):
-        ask(home, name, "sleep 1.5")
-    requests = [StepRequest(**where(job="pooled"), step=name) for name in ("pooled_one", "pooled_two")]
-    threads = [threading.Thread(target=SubprocessLauncher().launch, args=[one]) for one in requests]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.7)  # SQLite, which this instance is kept in, lets two claims of one moment pass
-    for thread in threads:
-        thread.join()
-    starts = sorted(float((home.parent / "files" / f"pooled_{name}.ran").read_text().split()[0]) for name in ("one", "two"))
-    assert starts[1] - starts[0] > 1.4
+    ask(home, "pooled_one", "wait go")
+    one, two = (StepRequest(**where(job="pooled"), step=name) for name in ("pooled_one", "pooled_two"))
+    with ThreadPoolExecutor() as threads:
+        try:
+            found = [threads.submit(SubprocessLauncher().launch, one)]
+            # SQLite, which this instance is kept in, lets two claims of one moment pass: the second asks when the first has its place.
+            wait_until("pooled_one begins", started(home, "pooled_one").exists)
+            found.append(threads.submit(SubprocessLauncher().launch, two))
+            wait_until("pooled_two asks", lambda: instance.event_log_storage.get_concurrency_info("narrow").pending_step_count == 1)
+            assert not started(home, "pooled_two").exists()
+        finally:
+            (home.parent / "files" / "go").touch()
+    assert [each.result().success for each in found] == [True, True]
+    assert started(home, "pooled_two").exists()
 
 
 @pytest.mark.parametrize("request_", [StepRequest(**where(), step="first"), JobRequest(**where())])
