@@ -1,10 +1,11 @@
-"""JSON lines as text, block by block: blocks of flat objects go through Arrow, the others line by line, with one result.
+"""JSON lines as text, block by block: values are cut out of blocks that are a table, other flat objects go through Arrow, and the rest
+line by line, with one result.
 
 Arrow reads numbers by value, and what is wanted is how they are written: 1.50 is not 1.5, and a version 1.10 is not 1.1. So the lines of
 a block are searched for numbers that a value does not write again (a zero at the end of a fraction, an exponent, more than 15
 digits, -0), and in those lines the numbers are taken from the text itself.
 
-Not here: line by line (`records.py`), files (`storage.py`), encodings (`encoding.py`).
+Not here: tables (`json_table.py`), line by line (`records.py`), files (`storage.py`), encodings (`encoding.py`).
 """
 
 import functools
@@ -22,11 +23,13 @@ import pyarrow.json
 
 from etl_assets.accounting import SOURCE_POSITION
 from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, pieces, positions, read_parts
+from etl_assets.connectors.json_table import table_of
 from etl_assets.connectors.records import parse_json_lines
 from etl_assets.frames import in_one, numbered
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _FIRST_BYTES = 64 * 1024
+_TRUST = 3
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
 _EXPONENT = r":\s*-?[0-9.]+[eE]"
 _MINUS_ZERO = r":\s*-0\s*[,}]"
@@ -60,10 +63,12 @@ class _Known:
 
     Attributes:
         is_nested: Objects hold others, or lists, which have to stay as they are written.
+        trust: Blocks are looked at as tables while it is above 0.
     """
 
     def __init__(self) -> None:
         self.is_nested = False
+        self.trust = _TRUST
         self._types: Mapping[str, tuple[int, pa.DataType]] = {}
 
     def types(self, before: int) -> dict[str, pa.DataType]:
@@ -148,6 +153,15 @@ class _Block:
 
     def _table(self, known: _Known) -> pa.Table | None:
         """One text column per key; None where the lines hold other things than flat objects that agree in kind."""
+        table = table_of(self.data, self.starts, self.ends) if known.trust else None
+        # One block with a mistake, or a few, are no reason to look at none any more.
+        known.trust = max(known.trust - 1, 0) if table is None else _TRUST
+        if table is None or SOURCE_POSITION in table.column_names:
+            return self._parsed(known)
+        return table
+
+    def _parsed(self, known: _Known) -> pa.Table | None:
+        """The same by Arrow."""
         told = known.types(self.before)
         read = self._read(told)
         if read is None:

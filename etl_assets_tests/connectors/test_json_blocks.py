@@ -10,9 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from etl_assets import threads
 from etl_assets.connectors import json_blocks
 from etl_assets.connectors.files import FilesResource
 from etl_assets.connectors.json_blocks import read_json_blocks
+from etl_assets.connectors.json_table import table_of
 from etl_assets.connectors.records import parse_json_lines
 from etl_assets.errors import SourceFormatError
 
@@ -40,10 +42,13 @@ LINES = st.lists(
 ).map(lambda lines: "".join(f"{line}{end}" for line, end in lines))  # fmt: skip
 
 
-def by_blocks(content: str, *, block: int, rows: int | None = None, flatten: str | None = None) -> Told:
-    """Columns, rows and unreadable lines of a file."""
+def by_blocks(content: str, *, block: int, rows: int | None = None, flatten: str | None = None, tables: bool = True) -> Told:
+    """Columns, rows and unreadable lines of a file, of which tables are cut or, as other objects, parsed."""
     text = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode())), encoding="utf-8", newline="")  # type: ignore[arg-type]
-    parts = list(read_json_blocks(text, name="a.jsonl", rows=rows, flatten=flatten, block=block))
+    with pytest.MonkeyPatch.context() as patch:
+        if not tables:
+            patch.setattr(json_blocks, "table_of", lambda *_: None)
+        parts = list(read_json_blocks(text, name="a.jsonl", rows=rows, flatten=flatten, block=block))
     assert all(rows is None or part.table.num_rows <= rows for part in parts)
     table = pa.concat_tables([part.table for part in parts], promote_options="default") if parts else pa.table({})
     names = [name for name in table.column_names if name != "source_position"]
@@ -62,16 +67,16 @@ def by_lines(content: str, *, flatten: str | None = None) -> Told:
     return names, rows, [(row.position, row.raw, row.rule) for row in found.unreadable]
 
 
-@given(LINES, st.integers(1, 120), st.sampled_from([None, 1, 3]), st.sampled_from([None, "_"]))
-@example('{"n": 1}\n{"n": 1.50}\n', 200, None, None)
-@example('{"n": 1.5}\n{"n": 7}\n{"n": 7.0}\n', 10, None, None)
-@example('{"a": "x"}\n{"n": 1}\n', 8, 1, None)
-@example('{"a": null}\n{"a": "2013-01-01"}\n', 8, None, None)
-@example('{"q\\"n": 1.50, "n": 1.5}\n', 200, None, None)
+@given(LINES, st.integers(1, 120), st.sampled_from([None, 1, 3]), st.sampled_from([None, "_"]), st.booleans())
+@example('{"n": 1}\n{"n": 1.50}\n', 200, None, None, False)
+@example('{"n": 1.5}\n{"n": 7}\n{"n": 7.0}\n', 10, None, None, False)
+@example('{"a": "x"}\n{"n": 1}\n', 8, 1, None, False)
+@example('{"a": null}\n{"a": "2013-01-01"}\n', 8, None, None, False)
+@example('{"q\\"n": 1.50, "n": 1.5}\n', 200, None, None, False)
 @settings(max_examples=600, deadline=None)
-def test_blocks_give_what_lines_give(content: str, block: int, rows: int | None, flatten: str | None) -> None:
+def test_blocks_give_what_lines_give(content: str, block: int, rows: int | None, flatten: str | None, tables: bool) -> None:
     """Columns in their order, texts as they are written, positions and unreadable lines are the same."""
-    assert by_blocks(content, block=block, rows=rows, flatten=flatten) == by_lines(content, flatten=flatten)
+    assert by_blocks(content, block=block, rows=rows, flatten=flatten, tables=tables) == by_lines(content, flatten=flatten)
 
 
 @pytest.fixture
@@ -101,8 +106,9 @@ def test_numbers_of_any_size_stay_as_written(size: int) -> None:
     """Arrow gives large and small ones an exponent that they did not have, from sizes that are its own affair."""
     zeros = "0" * size
     written = [f"0.{zeros}12", f"-12{zeros}", f"12{zeros}.5", f"1{zeros}.0", f"9{'9' * size}", f"1e{size}", f"1.5E-{size}", "0.25", "0"]
-    _, rows, _ = by_blocks("".join(f'{{"n": {number}, "m": 1}}\n' for number in written), block=10_000)
-    assert [row["n"] for row in rows] == written
+    for tables in (True, False):
+        _, rows, _ = by_blocks("".join(f'{{"n": {number}, "m": 1}}\n' for number in written), block=10_000, tables=tables)
+        assert [row["n"] for row in rows] == written
 
 
 @given(st.lists(st.tuples(NUMBER, NUMBER, st.sampled_from(["", " ", "\t"])), min_size=1, max_size=5))
@@ -114,16 +120,32 @@ def test_numbers_of_any_size_stay_as_written(size: int) -> None:
 def test_numbers_stay_as_written(numbers: list[tuple[str, str, str]]) -> None:
     """However many digits they have, and whatever is near them."""
     content = "".join(f'{{"n":{space}{first}{space},"m":{second}{space}}}\n' for first, second, space in numbers)
-    _, rows, _ = by_blocks(content, block=10_000)
-    assert [(row["n"], row["m"]) for row in rows] == [(first, second) for first, second, _ in numbers]
+    for tables in (True, False):
+        _, rows, _ = by_blocks(content, block=10_000, tables=tables)
+        assert [(row["n"], row["m"]) for row in rows] == [(first, second) for first, second, _ in numbers]
 
 
 @pytest.mark.parametrize("value", [0.1, 1e22, 5e-324, 123456.789, 1 / 3, 2**53 + 1, -0.0, 1e16, 10**18])
 def test_numbers_of_python_stay_as_written(value: Any) -> None:
     """What Python's own writer makes of a number is what arrives."""
     content = "".join(f"{json.dumps({'n': number})}\n" for number in (value, 1.5, 7))
-    _, rows, _ = by_blocks(content, block=10_000)
-    assert [row["n"] for row in rows] == [json.dumps(value), "1.5", "7"]
+    for tables in (True, False):
+        _, rows, _ = by_blocks(content, block=10_000, tables=tables)
+        assert [row["n"] for row in rows] == [json.dumps(value), "1.5", "7"]
+
+
+@pytest.mark.parametrize(
+    ("others", "tried"), [([], 9), ([3], 9), ([1, 3, 4, 6], 9), ([0, 1, 2], 3), ([5, 6, 7], 8)], ids=["none", "one", "few", "first", "last"]
+)
+def test_tables_are_looked_for_while_there_are_some(others: list[int], tried: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block with other objects does not end it, three one after another do: looking costs something."""
+    calls = []
+    monkeypatch.setattr(threads, "TOGETHER", 1)  # in order
+    monkeypatch.setattr(json_blocks, "table_of", lambda *given: calls.append(1) or table_of(*given))
+    lines = ['{"n" :1}' if number in others else '{"n": 1}' for number in range(9)]
+    _, rows, _ = by_blocks("".join(f"{line}\n" for line in lines), block=9)
+    assert [row["n"] for row in rows] == ["1"] * 9
+    assert len(calls) == tried
 
 
 def test_a_byte_of_another_encoding_is_an_error(tmp_path: Path) -> None:
