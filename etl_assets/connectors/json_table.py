@@ -81,14 +81,14 @@ class _Keys:
         """Those of one line; None where it is no JSON, or an object without keys or with one twice."""
         try:
             pairs = json.loads(line, object_pairs_hook=list)
-        except (ValueError, RecursionError):
+            quoted = [json.dumps(name, ensure_ascii=False).encode() for name, _ in pairs]
+        except (ValueError, RecursionError):  # half a pair of surrogates is a key, but no text
             return None
         names = [name for name, _ in pairs]
         if not names or len(set(names)) < len(names):
             return None
-        quoted = [json.dumps(name, ensure_ascii=False) for name in names]
-        space = " " if line.startswith(f"{{{quoted[0]}: ".encode()) else ""
-        written = [f"{f',{space}' if place else '{'}{name}:{space}".encode() for place, name in enumerate(quoted)]
+        space = b" " if line.startswith(b"{" + quoted[0] + b": ") else b""
+        written = [(b"," + space if place else b"{") + name + b":" + space for place, name in enumerate(quoted)]
         return _Keys(names=names, written=written, gap=len(space))
 
 

@@ -31,7 +31,7 @@ VALUES = [
     '""', '"\\u00e9\\n"', '"\\ud83d\\ude00"', '"\\ud800"', '"\\u0000"',
     '{"b": 1.50}', "[1.0, null]", '"a\\": 1.50, "', '"\\"n\\": 1.50"', '"🚀 é"',
 ]  # fmt: skip
-KEYS = ["n", "m", "a", 'q\\"n', "é", "source_position", "k\\u0041"]
+KEYS = ["n", "m", "a", 'q\\"n', "é", "source_position", "k\\u0041", "\\ud800"]
 OBJECTS = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), max_size=4).map(
     lambda pairs: "{" + ", ".join(f'"{key}": {value}' for key, value in pairs) + "}"
 )

@@ -21,7 +21,7 @@ ODD = [
     "01", "1.", ".5", "+1", "-", "NaN", "Infinity", "1 ", "True", "nul", "nulls", "nnull", "nulx", "x", "", "[]", "{}", "[1]", '{"k":1}',
     '"', '"xy', '"a"b"', '"a" ', '":"', '":x"', r'"\\":"b"', r'"\\","\\":"b"', r'"\ud800"', r'"\x"', r'"\"', '"\t"',
 ]  # fmt: skip
-KEYS = ["n", "m", "é", "a b", "an_identifier_of_some_length", "k,", "{", "a:b", ":b", r"q\"n", r"n\\", r"\u0061"]
+KEYS = ["n", "m", "é", "a b", "an_identifier_of_some_length", "k,", "{", "a:b", ":b", r"q\"n", r"n\\", r"\u0061", r"\ud800"]
 
 
 def cut(content: str | bytes) -> pa.Table | None:
@@ -113,6 +113,7 @@ NO_TABLES = {
     "a word": '{"a":"x"}\n{"a":x}\n',
     "half a word": '{"a":1}\n{"a":nul}\n',
     "a quote in text": '{"a":"x"}\n{"a":"x"y"}\n',
+    "a key with half a pair of surrogates": '{"\\ud800":1}\n',
     "a key that looks like none": f'{{"a":":x","{"k" * 300}\\\\":1}}\n',
     "no value": '{"a":1}\n{"a":}\n',
     "a word that ends like null": '{"a":null}\n{"a":nnull}\n',
