@@ -27,9 +27,10 @@ from etl_assets.connectors.json_table import table_of
 from etl_assets.connectors.records import parse_json_lines
 from etl_assets.frames import in_one, numbered
 
-_NEWLINE, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
+_NEWLINE, _RETURN, _OPEN, _CLOSE, _OPEN_LIST = b"\n\r{}["
 _FIRST_BYTES = 64 * 1024
 _TRUST = 3
+_DEEP = 100  # Arrow's time grows with the square of the depth, and 20,000 end the process
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
 _EXPONENT = r":\s*-?[0-9.]+[eE]"
 _MINUS_ZERO = r":\s*-0\s*[,}]"
@@ -63,7 +64,7 @@ class _Known:
 
     Attributes:
         is_nested: Objects hold others, or lists, which have to stay as they are written.
-        trust: Blocks are looked at as tables while it is above 0.
+        trust: Blocks are looked at as tables until it is 0.
     """
 
     def __init__(self) -> None:
@@ -156,12 +157,22 @@ class _Block:
         table = table_of(self.data, self.starts, self.ends) if known.trust else None
         # One block with a mistake, or a few, are no reason to look at none any more.
         known.trust = max(known.trust - 1, 0) if table is None else _TRUST
-        if table is None or SOURCE_POSITION in table.column_names:
+        if table is None:
             return self._parsed(known)
-        return table
+        return None if SOURCE_POSITION in table.column_names else table
+
+    def _is_deep(self) -> bool:
+        """Whether a line may be nested so deeply that Arrow takes long for it, or breaks down."""
+        raw = np.frombuffer(self.data, dtype=np.uint8)
+        opening = np.concatenate([positions(raw, _OPEN), positions(raw, _OPEN_LIST)])
+        if len(opening) < len(self.starts) + _DEEP:
+            return False
+        return bool(np.bincount(np.searchsorted(self.starts, opening, side="right")).max() > _DEEP)
 
     def _parsed(self, known: _Known) -> pa.Table | None:
         """The same by Arrow."""
+        if self._is_deep():
+            return None
         told = known.types(self.before)
         read = self._read(told)
         if read is None:

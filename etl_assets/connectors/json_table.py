@@ -1,8 +1,8 @@
 """JSON lines that are a table: their objects have the same keys in the same order, and so the values are cut out of the text as they stand.
 
 A colon with a quote before it ends a key, and what is between it and the next key is a value. All of a key are found together, compared
-with the text that must be before them, and with what JSON allows; only text with escapes is parsed. Whatever else there is, even in one
-line, is left to others.
+with the text that must be before them, and with what JSON allows; only text with escapes is parsed. Keys that are written otherwise are
+not seen, and so stand in what should be a value, where they are no JSON. Whatever else there is, even in one line, is left to others.
 
 Not here: lines with other keys, nested values or mistakes (`json_blocks.py`).
 """
@@ -68,7 +68,8 @@ class _Keys:
 
     Attributes:
         names: Their text.
-        written: Each with what is before it, a comma or a brace, and what is between it and its value, a colon and perhaps a space.
+        written: Each with what is before it, a comma (and a space where there is one behind the first key) or a brace, and what is between
+            it and its value, a colon and that space.
         gap: How many spaces that is.
     """
 
@@ -93,11 +94,11 @@ class _Keys:
 
 
 def _colons(raw: Bytes) -> Places:
-    """Those that end a key, or what looks like one."""
+    """Those that end a key, or what looks like one; not those of keys that end with a backslash, or have a space behind them."""
     found = [np.zeros(0, dtype=np.int64)]
     for start, piece in pieces(raw[2:]):
         last, second_last = (raw[start + shift : start + shift + len(piece)] for shift in (1, 0))
-        # A quote with a backslash before it stands inside of text.
+        # Most quotes with a backslash before them stand inside of text.
         ends_key = piece == _COLON
         ends_key &= last == _QUOTE
         ends_key &= second_last != _BACKSLASH
@@ -176,10 +177,12 @@ class _Cut:
             return None
         text = self._taken(begins, ends)
         taken = np.frombuffer(text.buffers()[2] or b"", dtype=np.uint8)
-        has_escapes = bool((taken == _BACKSLASH).any())
-        # What JSON does not have as it is, and quotes that nothing escapes.
-        if (taken < _SPACE).any() or (not has_escapes and (taken == _QUOTE).any()):
+        # A quote that no backslash is before ends a text early; behind one that has escapes nothing else can be JSON then.
+        bare = taken[1:] == _QUOTE
+        bare &= taken[:-1] != _BACKSLASH
+        if bare.any() or (taken < _SPACE).any():
             return None
+        has_escapes = bool((taken == _BACKSLASH).any())
         return _Column(text=text, valid=valid, is_quoted=True, has_escapes=has_escapes)
 
     def _are_before(self, written: bytes, places: Places) -> bool:

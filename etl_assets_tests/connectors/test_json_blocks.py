@@ -79,6 +79,24 @@ def test_blocks_give_what_lines_give(content: str, block: int, rows: int | None,
     assert by_blocks(content, block=block, rows=rows, flatten=flatten, tables=tables) == by_lines(content, flatten=flatten)
 
 
+@pytest.mark.parametrize("value", ["[" * 50_000 + "]" * 50_000, '{"a":' * 50_000 + "1" + "}" * 50_000], ids=["lists", "objects"])
+@pytest.mark.parametrize("tables", [True, False])
+def test_values_that_are_nested_deeply(value: str, tables: bool) -> None:
+    """Their line is one that cannot be read, and all others are."""
+    content = f'{{"n": 1}}\n{{"n": 3, "m": {value}}}\n{{"n": 2}}\n'
+    _, rows, unreadable = by_blocks(content, block=10_000_000, tables=tables)
+    assert [(row["n"], row["source_position"]) for row in rows] == [("1", "a.jsonl line 1"), ("2", "a.jsonl line 3")]
+    assert [(position, rule) for position, _, rule in unreadable] == [("a.jsonl line 2", "json")]
+
+
+@pytest.mark.usefixtures("no_line_by_line")
+@pytest.mark.parametrize("tables", [True, False])
+def test_braces_in_many_lines_are_not_deep(tables: bool) -> None:
+    """Lines with some braces in their text are no reason for the slow way."""
+    _, rows, _ = by_blocks("".join(f'{{"n": {number}, "t": "{"[" * 50}{"{" * 49}"}}\n' for number in range(9)), block=10_000, tables=tables)
+    assert len(rows) == 9
+
+
 @pytest.fixture
 def no_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading line by line fails."""

@@ -19,7 +19,8 @@ TEXTS = [
 ]  # fmt: skip
 ODD = [
     "01", "1.", ".5", "+1", "-", "NaN", "Infinity", "1 ", "True", "nul", "nulls", "nnull", "nulx", "x", "", "[]", "{}", "[1]", '{"k":1}',
-    '"', '"xy', '"a"b"', '"a" ', '":"', '":x"', r'"\\":"b"', r'"\\","\\":"b"', r'"\ud800"', r'"\x"', r'"\"', '"\t"',
+    '"', '"xy', '"a"b"', '"a" ', '":"', '":x"', r'"\\":"b"', r'"\\","\\":"b"', r'"\ud800"', r'"\udc00"', r'"\n","x" :"b"', '1,"x" :2',
+    r'"\x"', r'"\"', '"\t"',
 ]  # fmt: skip
 KEYS = ["n", "m", "é", "a b", "an_identifier_of_some_length", "k,", "{", "a:b", ":b", r"q\"n", r"n\\", r"\u0061", r"\ud800"]
 
@@ -72,7 +73,10 @@ def test_a_table_is_what_lines_give(content: str) -> None:
     """Where there is a table it has the same texts; where a line is wrong there is none."""
     lines = [line for line in re.split(r"[\r\n]+", content) if line]
     if all(line.startswith("{") and line.endswith("}") for line in lines) and (table := cut(content)) is not None:
-        assert told(table) == by_lines(content)
+        rows = by_lines(content)
+        assert told(table) == rows
+        assert rows is not None
+        assert table.column_names == list(rows[0])
 
 
 TABLES = {
@@ -120,6 +124,9 @@ NO_TABLES = {
     "a word that begins like null": '{"a":null}\n{"a":nulx}\n',
     "text that another key ends": '{"a":"x","b":1}\n{"a":"xy,"b":1}\n',
     "text with another key": '{"a":"x"}\n{"a":"x\\\\","\\\\":"y"}\n',
+    "a key with a space behind it, after text with escapes": '{"a":"\\n"}\n{"a":"\\n","x" :"b"}\n',
+    "the same, deeply nested": '{"a":"\\n"}\n{"a":"\\n","x" :' + "[" * 50_000 + "]" * 50_000 + ',"y" :"b"}\n',
+    "a quote at the start of text, after one that ends with a backslash": '{"a":"\\\\"}\n{"a":""x"}\n',
     "text without an end": '{"a":"x"}\n{"a":"}\n',
     "an escape that JSON has not": '{"a":"x"}\n{"a":"\\x"}\n',
     "half a pair of surrogates": '{"a":"x"}\n{"a":"\\ud800"}\n',
