@@ -216,6 +216,15 @@ def positions(block: npt.NDArray[np.uint8], byte: int) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(0, dtype=np.int64), *(np.flatnonzero(piece == byte) + start for start, piece in pieces(block))])
 
 
+def is_utf8(block: bytearray) -> bool:
+    """Whether all its bytes are."""
+    try:
+        pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(block)])), pa.py_buffer(block)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def and_reused(part: Callable[[], TextPart], block: bytearray, blocks: TextBlocks) -> Callable[[], TextPart]:
     """Makes the part, after which the memory of its block is read into again."""
 
@@ -264,4 +273,4 @@ def _together(tables: list[pa.Table]) -> pa.Table:
     return whole.select([*(name for name in whole.column_names if name != SOURCE_POSITION), SOURCE_POSITION])
 
 
-__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "and_reused", "pieces", "positions", "read_parts"]
+__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "and_reused", "is_utf8", "pieces", "positions", "read_parts"]

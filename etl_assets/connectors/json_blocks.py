@@ -19,11 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json
 
 from etl_assets.accounting import SOURCE_POSITION
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, pieces, positions, read_parts
-from etl_assets.connectors.json_table import table_of
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, is_utf8, pieces, positions, read_parts
+from etl_assets.connectors.json_table import read_json, table_of
 from etl_assets.connectors.records import parse_json_lines
 from etl_assets.frames import in_one, numbered
 
@@ -60,7 +59,7 @@ def read_json_blocks(
 
 
 class _Known:
-    """What blocks have shown; those in other threads may add to it at once, and what is forgotten is learnt again.
+    """What blocks have shown; those in other threads may add to it at once, and types that are forgotten are learnt again.
 
     Attributes:
         is_nested: Objects hold others, or lists, which have to stay as they are written.
@@ -174,17 +173,17 @@ class _Block:
         if self._is_deep():
             return None
         told = known.types(self.before)
-        read = self._read(told)
+        read = read_json(self.data, told)
         if read is None:
             # A number is none of the kind that it was before, perhaps.
             told = {name: type_ for name, type_ in told.items() if pa.types.is_large_string(type_)}
-            read = self._read(told)
+            read = read_json(self.data, told)
         if read is None:
             return None
         times = [name for name in read.column_names if pa.types.is_timestamp(read.schema.field(name).type)]
         if times:
             told = {**told, **dict.fromkeys(times, pa.large_string())}
-            again = self._read(told)
+            again = read_json(self.data, told)
             read = None if again is None else again.select(read.column_names)
         if read is None or len(read) != len(self.starts) or SOURCE_POSITION in read.column_names:
             return None
@@ -197,24 +196,12 @@ class _Block:
         brought = read.drop_columns([name for name in empty if _quoted(name).encode() not in self.data])
         return self._as_written(brought) if brought.num_columns else None
 
-    def _read(self, types: Mapping[str, pa.DataType]) -> pa.Table | None:
-        try:
-            return pyarrow.json.read_json(
-                pa.BufferReader(self.data),
-                pyarrow.json.ReadOptions(use_threads=False, block_size=len(self.data) + 1),
-                pyarrow.json.ParseOptions(explicit_schema=pa.schema(list(types.items()))),
-            )
-        except pa.ArrowInvalid:
-            return None
-
     def _as_written(self, read: pa.Table) -> pa.Table | None:
         """The columns as text; None where a number is not found in the text."""
-        data = pa.py_buffer(self.data)
-        try:
-            pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(self.data)])), data).validate(full=True)
-        except pa.ArrowInvalid:
-            return None  # not UTF-8, which reading line by line says
-        lines = pa.LargeStringArray.from_buffers(len(self.starts), pa.py_buffer(np.append(self.starts, len(self.data))), data)
+        if not is_utf8(self.data):
+            return None  # which reading line by line says
+        edges = pa.py_buffer(np.append(self.starts, len(self.data)))
+        lines = pa.LargeStringArray.from_buffers(len(self.starts), edges, pa.py_buffer(self.data))
         columns = [in_one(column) for column in read.columns]
         floats = [values for values in columns if pa.types.is_floating(values.type)]
         if not all(map(_is_finite, floats)):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from etl_assets.connectors.blocks import pieces
+from etl_assets.connectors.blocks import is_utf8, pieces
 from etl_assets.frames import in_one
 
 Bytes = npt.NDArray[np.uint8]
@@ -41,7 +41,7 @@ def table_of(data: bytearray, starts: Places, ends: Places) -> pa.Table | None:
     if keys is None:
         return None
     colons = _colons(np.frombuffer(data, dtype=np.uint8))
-    if len(colons) != len(starts) * len(keys.names) or not _is_utf8(data):
+    if len(colons) != len(starts) * len(keys.names) or not is_utf8(data):
         return None
     values = np.ascontiguousarray(colons.reshape(len(starts), -1).T)
     values += 1 + keys.gap
@@ -104,14 +104,6 @@ def _colons(raw: Bytes) -> Places:
         ends_key &= second_last != _BACKSLASH
         found.append(np.flatnonzero(ends_key) + (start + 2))
     return np.concatenate(found)
-
-
-def _is_utf8(data: bytearray) -> bool:
-    try:
-        pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(data)])), pa.py_buffer(data)).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,23 +210,28 @@ def _decoded(texts: Mapping[str, pa.Array]) -> dict[str, pa.Array] | None:
     for number, text in enumerate(texts.values()):
         parts += [_scalar(f'{"," if number else "{"}"{number}":"'), text, _scalar('"')]
     lines = pc.binary_join_element_wise(*parts, _scalar("}\n"), _scalar(""))
-    data = lines.buffers()[2]
-    schema = pa.schema([(str(number), _TEXT) for number in range(len(texts))])
+    names = [str(number) for number in range(len(texts))]
+    read = read_json(lines.buffers()[2], dict.fromkeys(names, _TEXT))
+    # A text that ends early, and goes on as another key, is no text either.
+    if read is None or read.column_names != names or len(read) != len(lines):
+        return None
+    return dict(zip(texts, map(in_one, read.columns), strict=True))
+
+
+def read_json(data: bytearray | pa.Buffer, types: Mapping[str, pa.DataType]) -> pa.Table | None:
+    """JSON lines as Arrow reads them all together, with these types for these keys; None where it refuses."""
     try:
-        read = pyarrow.json.read_json(
-            pa.BufferReader(data.slice(0, pc.sum(pc.binary_length(lines)).as_py())),
+        return pyarrow.json.read_json(
+            pa.BufferReader(data),
             pyarrow.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
-            pyarrow.json.ParseOptions(explicit_schema=schema),
+            pyarrow.json.ParseOptions(explicit_schema=pa.schema(list(types.items()))),
         )
     except pa.ArrowInvalid:
         return None
-    # A text that ends early, and goes on as another key, is no text either.
-    is_sound = read.column_names == schema.names and len(read) == len(lines)
-    return dict(zip(texts, map(in_one, read.columns), strict=True)) if is_sound else None
 
 
 def _scalar(text: str) -> pa.Scalar:
     return pa.scalar(text, _TEXT)
 
 
-__all__ = ["table_of"]
+__all__ = ["read_json", "table_of"]
