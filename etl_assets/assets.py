@@ -31,7 +31,7 @@ from pandera.typing import DataFrame
 from etl_assets.contracts import Contract
 from etl_assets.declarations import fresh_name
 from etl_assets.errors import ConfigurationError, ContractDefinitionError
-from etl_assets.gate import ROW_COUNT, ROWS_ACCOUNTED_FOR, SOURCE_READABLE, STORABLE, RowPolicy
+from etl_assets.gate import ROW_COUNT, ROWS_ACCOUNTED_FOR, ROWS_USABLE, RowPolicy
 from etl_assets.loading.io_manager import BATCHES, table_of, table_schema
 from etl_assets.loading.options import WriteDisposition, WriteOptions
 from etl_assets.loading.table import TableRef
@@ -64,12 +64,14 @@ class DefinedAsset:
 
 
 def defined_asset(given: dg.AssetKey | str) -> DefinedAsset:
-    """An asset that `etl_asset` defined in this process, by its key or the text of it.
+    """An asset that `etl_asset` defined in this process, by its key or the text of it, with or without a prefix that Dagster put before it.
 
     Raises:
         ConfigurationError: There is no such asset; the message lists those there are.
     """
-    key = dg.AssetKey.from_user_string(given) if isinstance(given, str) else given
+    key = _key_of(given)
+    if key not in _DEFINED and dg.AssetKey(key.path[-2:]) in _DEFINED:
+        key = dg.AssetKey(key.path[-2:])
     if key not in _DEFINED:
         known = sorted(other.to_user_string() for other in _DEFINED)
         close = difflib.get_close_matches(key.to_user_string(), known, n=20, cutoff=0.0)
@@ -158,7 +160,7 @@ class _Definition:
             )  # fmt: skip
         self.frames = self._frame_parameters(ins)
         self.carried = self._whose_rows()
-        self.checks = _check_names(self.contract, rows, reads_sources=not self.frames)
+        self.checks = self._check_specs()
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -191,7 +193,7 @@ class _Definition:
             kinds=kinds,
             description=description,
             metadata=metadata,
-            check_specs=self._check_specs(),
+            check_specs=self.checks,
             **options,
         )
         _DEFINED[self.key] = DefinedAsset(contract=self.contract, table=table_of(self.key, self.metadata), options=self.write)
@@ -256,21 +258,21 @@ class _Definition:
         return next(iter(self.frames), None)
 
     def _check_specs(self) -> list[dg.AssetCheckSpec]:
-        specs = [
-            dg.AssetCheckSpec(
-                COLUMNS_MATCH,
-                asset=self.key,
-                description=f"The columns are those of contract {self.contract.name}, and every value converts to the type of its column.",
-            ),
-            dg.AssetCheckSpec(
-                ROWS_ACCOUNTED_FOR,
-                asset=self.key,
-                blocking=True,
-                description="Rows read = loaded + quarantined + dropped by a declared rule.",
-            ),
+        """One asset check per rule, and those about all rows; the type rules of all columns share the one on columns."""
+        contract, rows = self.contract, self.rows
+        checks = {
+            COLUMNS_MATCH: f"The columns are those of contract {contract.name}, and every value converts to the type of its column.",
+            ROWS_ACCOUNTED_FOR: "Rows read = loaded + quarantined + dropped by a declared rule.",
+        }
+        checks |= {rule.name: rule.says for rule in contract.rules if rule.kind != "type"}
+        if rows.says_volume:
+            checks[ROW_COUNT] = rows.says_volume
+        checks |= {fresh_name(column): f"The newest {column} is not older than {limit}." for column, limit in contract.freshness.items()}
+        checks[ROWS_USABLE] = "Every row that was read can be made out, and PostgreSQL can store it in its table."
+        checks[COLUMNS_UNCHANGED] = "The columns are those the table had before."
+        return [
+            dg.AssetCheckSpec(name, asset=self.key, blocking=name == ROWS_ACCOUNTED_FOR, description=says) for name, says in checks.items()
         ]
-        specs += [dg.AssetCheckSpec(name, asset=self.key, description=says) for name, says in self.checks.items()]
-        return specs
 
     # -- running the function ---------------------------------------------------------------------------------------
 
@@ -283,7 +285,7 @@ class _Definition:
             input_contracts=contracts,
             carried=self.carried,
             rows=self.rows,
-            checks=self.checks,
+            checks={spec.name: spec for spec in self.checks},
             takes_context=next(iter(self.signature.parameters), None) == "context",
             yields=self.yields,
             metadata=self.metadata,
@@ -313,19 +315,6 @@ class _Definition:
         compute.__module__ = self.function.__module__
         compute.__doc__ = self.function.__doc__
         return compute
-
-
-def _check_names(contract: Contract, rows: RowPolicy, *, reads_sources: bool) -> dict[str, str]:
-    """One asset check per rule; the type rules of all columns share the one on columns."""
-    checks = {rule.name: rule.says for rule in contract.rules if rule.kind != "type"}
-    if reads_sources:
-        checks[SOURCE_READABLE] = "Every row of the source can be read."
-    if rows.says_volume:
-        checks[ROW_COUNT] = rows.says_volume
-    checks |= {fresh_name(column): f"The newest {column} is not older than {limit}." for column, limit in contract.freshness.items()}
-    checks[STORABLE] = "PostgreSQL can store every row in its table."
-    checks[COLUMNS_UNCHANGED] = "The columns are those the table had before."
-    return checks
 
 
 def _with_write_mode(options: Mapping[str, Any], write: WriteDisposition | str) -> dict[str, Any]:

@@ -13,12 +13,11 @@ import dagster as dg
 from etl_assets.accounting import Account, UnreadableRow
 from etl_assets.contracts import Split
 from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
-from etl_assets.loading.refusals import STORABLE
 from etl_assets.loading.table import RejectedRow, RowCounts
 from etl_assets.rules import RuleOutcome, Severity
 
 ROWS_ACCOUNTED_FOR = "rows_accounted_for"
-SOURCE_READABLE = "source_readable"
+ROWS_USABLE = "rows_usable"
 ROW_COUNT = "row_count"
 _SAMPLES = 20
 
@@ -223,32 +222,29 @@ def volume(rows: RowPolicy, count: int, before: int | None) -> dg.AssetCheckResu
     )
 
 
-def readable(account: Account, *, refused: bool) -> dg.AssetCheckResult:
-    """The check `source_readable`."""
-    rows = account.unreadable
-    sample = [{"position": row.position, "value": row.raw[:200], "rule": row.says} for row in rows[:_SAMPLES]]
-    return _check_of_rows(SOURCE_READABLE, len(rows), account.rows_read, sample, refused=refused)
-
-
-def storable(parted: Parted, *, refused: bool) -> dg.AssetCheckResult:
-    """The check `storable`."""
-    rows = parted.refused
-    sample = [{"position": row.position or "", "rule": ", ".join(row.rules), "message": row.message[:200]} for row in rows[:_SAMPLES]]
-    return _check_of_rows(STORABLE, len(rows), parted.returned, sample, refused=refused)
-
-
-def _check_of_rows(name: str, failed: int, total: int, sample: list[dict[str, str]], *, refused: bool) -> dg.AssetCheckResult:
-    """A check that passes when no row failed it; `refused` says that nothing was loaded."""
+def usable(parted: Parted, account: Account, *, refused: bool) -> dg.AssetCheckResult:
+    """The check `rows_usable`: rows that no rule of the contract speaks of; `refused` says that nothing was loaded."""
+    failed, total = len(account.unreadable) + len(parted.refused), parted.returned + len(account.unreadable)
+    cannot = [("cannot be read", len(account.unreadable)), ("cannot be stored", len(parted.refused))]
+    sample = [
+        *((row.position, row.raw, row.rule, row.says) for row in account.unreadable[:_SAMPLES]),
+        *((row.position or "", "", ", ".join(row.rules), row.message) for row in parted.refused[:_SAMPLES]),
+    ][:_SAMPLES]
     return dg.AssetCheckResult(
-        check_name=name,
+        check_name=ROWS_USABLE,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+        description="; ".join(f"{count} {what}" for what, count in cannot if count) or None,
         metadata={
             "failed_rows": failed,
             "failed_share": round(failed / total, 6) if total else 0.0,
-            **({"sample": dg.MetadataValue.table([dg.TableRecord(row) for row in sample])} if sample else {}),
+            **({"sample": dg.MetadataValue.table([_sampled(*told) for told in sample])} if sample else {}),
         },
     )
+
+
+def _sampled(position: str, value: str, rule: str, message: str) -> dg.TableRecord:
+    return dg.TableRecord({"position": position, "value": value[:200], "rule": rule, "message": message[:200]})
 
 
 def most_broken(outcomes: Iterable[RuleOutcome]) -> str:
@@ -276,6 +272,6 @@ def _rejected(row: UnreadableRow) -> RejectedRow:
 
 
 __all__ = [
-    "ROWS_ACCOUNTED_FOR", "ROW_COUNT", "SOURCE_READABLE", "STORABLE", "Parted", "RowPolicy", "Together", "Verdict", "accounted", "judge",
-    "most_broken", "readable", "storable", "volume",
+    "ROWS_ACCOUNTED_FOR", "ROWS_USABLE", "ROW_COUNT", "Parted", "RowPolicy", "Together", "Verdict", "accounted", "judge", "most_broken",
+    "usable", "volume",
 ]  # fmt: skip

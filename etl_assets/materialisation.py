@@ -22,15 +22,15 @@ from etl_assets.declarations import Reference
 from etl_assets.errors import ConfigurationError, ContractDefinitionError, ContractViolationError, EtlError, SourceNotFoundError
 from etl_assets.gate import (
     ROW_COUNT,
-    SOURCE_READABLE,
+    ROWS_ACCOUNTED_FOR,
+    ROWS_USABLE,
     Parted,
     RowPolicy,
     Verdict,
     accounted,
     judge,
     most_broken,
-    readable,
-    storable,
+    usable,
     volume,
 )
 from etl_assets.loading.dagster_partitions import name_of
@@ -68,7 +68,7 @@ class RunnableAsset:
         input_contracts: Of parameters that are annotated with one.
         carried: Parameter whose rows are carried through; None when rows come from connectors or are built.
         rows: How rows are accounted for.
-        checks: Asset checks besides those of columns and rows, by name.
+        checks: Its asset checks, by name.
         takes_context: The function's first parameter is Dagster's context.
         yields: The function yields batches.
         metadata: Of the definition, which says how the table is written.
@@ -80,7 +80,7 @@ class RunnableAsset:
     input_contracts: Mapping[str, Contract]
     carried: str | None
     rows: RowPolicy
-    checks: Mapping[str, str]
+    checks: Mapping[str, dg.AssetCheckSpec]
     takes_context: bool
     yields: bool
     metadata: Mapping[str, Any]
@@ -93,12 +93,17 @@ class RunnableAsset:
 
 def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, arguments: dict[str, Any], io_manager: Any) -> Iterator[Any]:
     """Run the function and yield check results and the output; a failure of ours is kept in the load ledger first."""
+    # Dagster may have put a prefix before the key that the definition gave.
+    asset = replace(asset, key=context.asset_key)
     run = _Run(asset, context, io_manager)
     with run.resources:
         try:
             for event in run.events(arguments):
-                # Of a check that does not say its asset Dagster makes up its evaluation twice.
-                yield event._replace(asset_key=asset.key) if isinstance(event, dg.AssetCheckResult) else event
+                if isinstance(event, dg.AssetCheckResult):
+                    # Of one that does not say its asset Dagster makes up its evaluation twice.
+                    yield from _evaluated(event, asset) if run.is_loaded else (event._replace(asset_key=asset.key),)
+                else:
+                    yield event
             return
         except RefusedError as refused:
             error, details = refused.error, refused.details
@@ -107,6 +112,25 @@ def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, argumen
         if isinstance(io_manager, PostgresIOManager) and not run.is_recorded:
             io_manager.reject(run.delivery, details, error)
         raise failure(error, asset.where) from error
+
+
+def _evaluated(result: dg.AssetCheckResult, asset: RunnableAsset) -> Iterator[Any]:
+    """What Dagster stores of a check of rows that are loaded: that it ran, and what it found.
+
+    Of a result Dagster makes the same, and looks up the materialisation before this one for it, of a partition once for each check.
+    Where that one stays the last, because nothing is loaded, it must be known; here it is not, the check's own run makes the next.
+    """
+    spec = asset.checks[str(result.check_name)]
+    yield dg.Output(None, output_name=spec.get_python_identifier())
+    yield dg.AssetCheckEvaluation(
+        asset_key=asset.key,
+        check_name=spec.name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        blocking=spec.blocking,
+    )
 
 
 class _Run:
@@ -121,6 +145,8 @@ class _Run:
         self.resources = contextlib.ExitStack()
         # The writer records what fails while it loads.
         self.is_recorded = False
+        # The rows are in their table, or go to another IO manager.
+        self.is_loaded = False
         # Of a Dagster output that the function returned around its frame.
         self._output_metadata: dict[str, Any] = {}
 
@@ -202,6 +228,7 @@ class _Run:
         elif isinstance(self.io_manager, PostgresIOManager):
             reception = FrameReception(split, finish)
             stored, refused = self._store(self.io_manager, self._details(verdict, account), Rows(reception.frames, reception=reception))
+        self.is_loaded = refused is None
         yield from self._check_results(parted, account, newest, before, refused=refused is not None)
         yield accounted(verdict.counts, parted.valid)
         if refused is not None:
@@ -262,6 +289,7 @@ class _Run:
         except ContractViolationError as error:
             yield columns_differ(error)
             raise
+        self.is_loaded = refused is None
         if stored is not None and stored.result.found_committed:
             yield from self._judged_before(io_manager, stored)
             yield dg.Output(stored)
@@ -279,9 +307,11 @@ class _Run:
         broken = io_manager.postgres.broken_rules(stored.request.identity.load_id)
         counts = stored.result.counts or RowCounts(read=stored.result.rows_loaded)
         said = "An earlier attempt of this run had judged and loaded these rows; its answer was lost."
-        types = sum(broken.get(rule.name, 0) for rule in self.contract.rules if rule.kind == "type")
-        for name in (COLUMNS_MATCH, *self.asset.checks):
-            failed = types if name == COLUMNS_MATCH else broken.get(name, 0)
+        types = {rule.name for rule in self.contract.rules if rule.kind == "type"}
+        others = broken.keys() - {rule.name for rule in self.contract.rules}
+        shared = {COLUMNS_MATCH: types, ROWS_USABLE: others}
+        for name in [name for name in self.asset.checks if name != ROWS_ACCOUNTED_FOR]:
+            failed = sum(broken.get(rule, 0) for rule in shared.get(name, {name}))
             yield dg.AssetCheckResult(
                 check_name=name,
                 passed=not failed,
@@ -369,8 +399,6 @@ class _Run:
         self, parted: Parted, account: Account, newest: Mapping[str, Any], before: int | None, *, refused: bool
     ) -> Iterator[dg.AssetCheckResult]:
         checks = self.asset.checks
-        if SOURCE_READABLE in checks:
-            yield readable(account, refused=refused)
         types = [outcome for outcome in parted.outcomes if outcome.rule.kind == "type"]
         yield check_result(COLUMNS_MATCH, types, refused=refused)
         for outcome in parted.outcomes:
@@ -380,7 +408,7 @@ class _Run:
             yield fresh(newest.get(column), column, limit)
         if ROW_COUNT in checks:
             yield volume(self.asset.rows, parted.valid, before)
-        yield storable(parted, refused=refused)
+        yield usable(parted, account, refused=refused)
 
 
 def _rows_in(carried: Any) -> int | None:

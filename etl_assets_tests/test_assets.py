@@ -1,5 +1,7 @@
 """The decorator: what Dagster, PostgreSQL and people get from an annotated function."""
 
+import asyncio
+import types
 from typing import Any
 
 import dagster as dg
@@ -7,15 +9,17 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 import sqlalchemy as sa
+from dagster._core.loader import LoadingContextForTest
 from pandera.typing import DataFrame
 
 from etl_assets.accounting import record_read
-from etl_assets.assets import RowPolicy, etl_asset
+from etl_assets.assets import RowPolicy, defined_asset, etl_asset
 from etl_assets.checks import references_check
 from etl_assets.cleaning import clean, derive, drop_rows
 from etl_assets.errors import ContractDefinitionError, SourceUnavailableError
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets.replay import replay
 from etl_assets.retry import RetryPolicy
 from etl_assets.retry_settings import Retry
 
@@ -113,10 +117,41 @@ def test_checks_tell_counts_and_samples(postgres: PostgresResource) -> None:
         "amount_ge": False,
         "note_str_length": False,
         "primary_key_unique": True,
-        "storable": True,
+        "rows_usable": True,
     }
     assert checks["amount_ge"].metadata["failed_rows"].value == 1
     assert checks["amount_ge"].metadata["sample"].records[0].data == {"position": "row 4", "value": "amount=-1", "rule": "amount >= 0"}
+
+
+def test_checks_are_of_the_last_run(postgres: PostgresResource) -> None:
+    """What a check found holds for the table as it is: of the run that loaded it, or of the one that was refused since."""
+    instance = dg.DagsterInstance.ephemeral()
+    key = dg.AssetCheckKey(dg.AssetKey(["clean", "orders"]), "amount_ge")
+    bad = GOOD.assign(amount=["-1", "-2", "0"])
+    for given, success in [(GOOD, True), (GOOD, True), (bad, False)]:
+        assert run([raw_orders(given), orders], postgres, instance=instance).success is success
+        record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        assert record.evaluation is not None
+        assert record.evaluation.passed is success
+        assert asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
+
+
+def test_a_prefix_before_the_key(postgres: PostgresResource) -> None:
+    """Assets that Dagster loads with a prefix before their keys run under the longer key; table and contract stay."""
+
+    @etl_asset(schema="clean", rows=RowPolicy(most_quarantined=0.5))
+    def northern(raw_orders: pd.DataFrame) -> DataFrame[Orders]:
+        """Orders of the north."""
+        return raw_orders
+
+    bad = pd.DataFrame({"id": ["4"], "amount": ["-1"], "note": ["x"]})
+    prefixed = dg.load_assets_from_modules([types.SimpleNamespace(__name__="shop", northern=northern)], key_prefix="shop")  # type: ignore[list-item]
+    result = run([raw_orders(pd.concat([GOOD, bad])), *prefixed], postgres)
+    assert {check.asset_key.to_user_string() for check in result.get_asset_check_evaluations()} == {"shop/clean/northern"}
+    assert rows(postgres, "SELECT asset, rows_loaded FROM etl.loads WHERE rows_quarantined > 0") == [("shop/clean/northern", 3)]
+    assert rows(postgres, "SELECT count(*) FROM clean.northern") == [(3,)]
+    assert defined_asset("shop/clean/northern") == defined_asset("clean/northern")
+    assert [row.record["amount"] for row, _ in replay(postgres, "shop/clean/northern", dry_run=True).failing] == ["-1"]
 
 
 def test_rows_that_only_warn_are_loaded(postgres: PostgresResource) -> None:

@@ -12,15 +12,18 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 from pandera.typing import DataFrame
+from sqlalchemy.engine import make_url
 
 from etl_assets.accounting import UnreadableRow, record_read, record_unreadable
 from etl_assets.assets import RowPolicy, etl_asset
 from etl_assets.cleaning import clean, drop_rows
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
+from etl_assets_tests.tcp_proxy import proxy_to
 
 BATCHES: list[pd.DataFrame] = []
 COLUMNS = ["id", "code", "amount", "source_position"]
+COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
 
 
 class Orders(pa.DataFrameModel):
@@ -229,7 +232,43 @@ def test_connectors_and_steps_report_from_within(postgres: PostgresResource) -> 
     assert result.success, why(result)
     (loads,) = postgres.read_query("SELECT rows_read, rows_loaded, rows_quarantined, rows_dropped FROM etl.loads").to_numpy().tolist()
     assert loads == [9, 3, 3, 3]
-    assert checks(result)["source_readable"] == (False, 3)
+    assert checks(result)["rows_usable"] == (False, 3)
+
+
+def test_checks_of_a_load_whose_answer_was_lost(postgres: PostgresResource) -> None:
+    """The rows are stored once, and the checks tell what the quarantine has of them: each rule, what cannot be read or stored."""
+
+    @etl_asset(schema="shop", name="batched", write="append", rows=RowPolicy(most_quarantined=0.9))
+    def lossy() -> Iterator[DataFrame[Orders]]:
+        """One row of four is good."""
+        record_read("made", 4)
+        record_unreadable([UnreadableRow(position="line 4", raw="?", rule="fields", says="no")])
+        yield rows(("1", None, "5"), ("2", None, "-1"), ("x", None, "3"))
+
+    instance = dg.DagsterInstance.ephemeral()
+    url = make_url(postgres.url)
+    assert url.port is not None
+    postgres.load(pd.DataFrame({"x": [1]}), table="first")
+    with proxy_to(url.port) as proxy:
+        behind = PostgresResource(url=url.set(port=proxy.port).render_as_string(hide_password=False))
+        proxy.lose_answer_to = COMMIT
+        result = dg.materialize(
+            [lossy], resources={"io_manager": PostgresIOManager(postgres=behind)}, instance=instance, raise_on_error=False
+        )
+        assert proxy.lose_answer_to is None
+    assert result.success, why(result)
+    assert [order for order, *_ in stored(postgres, "batched")] == [1]
+    assert checks(result) == {
+        "columns_match": (False, 1),
+        "rows_accounted_for": (True, None),
+        "id_not_null": (True, 0),
+        "code_unique": (True, 0),
+        "amount_not_null": (True, 0),
+        "amount_ge": (False, 1),
+        "primary_key_unique": (True, 0),
+        "rows_usable": (False, 1),
+        "columns_unchanged": (True, 0),
+    }
 
 
 def test_a_retry_starts_the_function_anew(postgres: PostgresResource) -> None:

@@ -142,19 +142,20 @@ def test_the_rows_are_accounted_for(materialise: Materialise, postgres: Postgres
 
 @pytest.mark.usefixtures("two_of_a_hundred")
 def test_the_check_of_the_source_warns_with_a_sample(materialise: Materialise) -> None:
-    """The check source_readable fails as a warning, with the number, the share and the lines."""
-    check = checks_of(materialise(orders))["source_readable"]
+    """The check rows_usable fails as a warning, with the number, the share and the lines."""
+    check = checks_of(materialise(orders))["rows_usable"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert (check.metadata["failed_rows"].value, check.metadata["failed_share"].value) == (2, 0.02)
+    assert check.description == "2 cannot be read"
     assert check.metadata["sample"].records[0].data == {
-        "position": "orders.csv line 12", "value": "x,y,z", "rule": "3 fields, the header has 2"
+        "position": "orders.csv line 12", "value": "x,y,z", "rule": "fields", "message": "3 fields, the header has 2"
     }  # fmt: skip
 
 
 def test_the_check_of_the_source_passes_where_all_can_be_read(materialise: Materialise, tmp_path: Path) -> None:
     """Without a broken line it passes."""
     put(tmp_path, "orders.csv", csv_of())
-    check = checks_of(materialise(orders))["source_readable"]
+    check = checks_of(materialise(orders))["rows_usable"]
     assert (check.passed, check.metadata["failed_rows"].value) == (True, 0)
 
 
@@ -185,9 +186,9 @@ def test_the_lines_of_a_refused_load_are_kept(materialise: Materialise, postgres
 
 
 def test_the_check_of_a_refused_load_is_an_error(materialise: Materialise, tmp_path: Path) -> None:
-    """The check source_readable is an error then."""
+    """The check rows_usable is an error then."""
     put(tmp_path, "orders.csv", csv_of(*["x"] * 12, good=88))
-    check = checks_of(materialise(orders))["source_readable"]
+    check = checks_of(materialise(orders))["rows_usable"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
 
 

@@ -355,13 +355,13 @@ HALF = RowPolicy(most_quarantined=0.5)
 
 @pytest.mark.parametrize("make", [typed, batched])
 def test_rows_outside_go_to_the_quarantine(postgres: PostgresResource, make: Build) -> None:
-    """A row of another partition is in quarantine by the rule in_partition, the others are loaded, and the check storable warns."""
+    """A row of another partition is in quarantine by the rule in_partition, the others are loaded, and the check rows_usable warns."""
     asset = make({"us": [(1, "us", MORNING), (2, "eu", MORNING), (3, "us", MORNING)]}, REGIONS, "region", rows=HALF)
     result = materialise(asset, postgres, "us")
     assert why(result) == ""
     assert [number for number, *_ in stored(postgres)] == [1, 3]
     assert quarantined(postgres) == [("us", "2", ["in_partition"])]
-    check = next(one for one in result.get_asset_check_evaluations() if one.check_name == "storable")
+    check = next(one for one in result.get_asset_check_evaluations() if one.check_name == "rows_usable")
     assert (check.passed, check.severity, check.metadata["failed_rows"].value) == (False, dg.AssetCheckSeverity.WARN, 1)
 
 

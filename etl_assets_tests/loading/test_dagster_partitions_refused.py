@@ -232,12 +232,12 @@ def test_a_row_outside_of_a_plain_asset(postgres: PostgresResource) -> None:
 
 @pytest.mark.parametrize("make", [typed, batched])
 def test_too_many_rows_outside(postgres: PostgresResource, make: Build) -> None:
-    """Above the share of the RowPolicy nothing is loaded, the rows are kept, and the check storable is an error."""
+    """Above the share of the RowPolicy nothing is loaded, the rows are kept, and the check rows_usable is an error."""
     asset = make([(3, "us"), (4, "eu"), (5, "eu")], REGIONS, {"partition_expr": "region"}, rows=RowPolicy(most_quarantined=0.5))
     result = materialise(asset, postgres, "us")
     assert "2 cannot be stored: in_partition 2 times (first: row " in failure_of(result)
     left_alone(postgres, [("4", "us", ["in_partition"]), ("5", "us", ["in_partition"])])
-    check = next(one for one in result.get_asset_check_evaluations() if one.check_name == "storable")
+    check = next(one for one in result.get_asset_check_evaluations() if one.check_name == "rows_usable")
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""Rows that only PostgreSQL refuses, in assets: quarantine with position and original record, the check `storable`, the account.
+"""Rows that only PostgreSQL refuses, in assets: quarantine with position and original record, the check `rows_usable`, the account.
 
 Not here: how such rows are found (`test_refusals.py`).
 """
@@ -157,8 +157,8 @@ def test_a_bad_row_is_kept_as_it_came(postgres: PostgresResource, way: str, case
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_check_warns(postgres: PostgresResource, way: str, yields: bool) -> None:
-    """The check `storable` warns with number, share and the row; without bad rows it passes."""
-    found = check(materialize(postgres, asset(way, ["1", "-1", "3", "4"], yields=yields)), "storable")
+    """The check `rows_usable` warns with number, share and the row; without bad rows it passes."""
+    found = check(materialize(postgres, asset(way, ["1", "-1", "3", "4"], yields=yields)), "rows_usable")
     assert (found.passed, found.severity.value, found.metadata["failed_rows"].value, found.metadata["failed_share"].value) == (
         False, "WARN", 1, 0.25,
     )  # fmt: skip
@@ -168,7 +168,7 @@ def test_the_check_warns(postgres: PostgresResource, way: str, yields: bool) -> 
 
 def test_the_check_passes(postgres: PostgresResource, yields: bool) -> None:
     """Without bad rows the check passes."""
-    assert check(materialize(postgres, asset("append", ["1", "2"], yields=yields)), "storable").passed
+    assert check(materialize(postgres, asset("append", ["1", "2"], yields=yields)), "rows_usable").passed
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -176,7 +176,7 @@ def test_too_many_bad_rows(postgres: PostgresResource, way: str, yields: bool) -
     """Above the share nothing is loaded: table as before, all bad rows kept, the failure says how many, which and what to do."""
     result = materialize(postgres, asset(way, ["1", "-1", "-2", "99"], yields=yields))
     assert ids(postgres) == [100]
-    assert (loads(postgres), check(result, "storable").severity.value) == ([("failed", 4, None, 3)], "ERROR")
+    assert (loads(postgres), check(result, "rows_usable").severity.value) == ([("failed", 4, None, 3)], "ERROR")
     assert run(postgres.url, "SELECT record->>'id' FROM etl.quarantine ORDER BY 1") == [("2",), ("3",), ("4",)]
     text = why(result)
     assert "shop/t: 3 of 4 rows break the contract (75.0%; at most 50.0% may): 3 cannot be stored: positive 2 times (first: " in text
