@@ -260,17 +260,17 @@ def read_parts(
         count += part.table.num_rows
         unreadable += part.unreadable
         while rows is not None and count >= rows:
-            table = _together(held)
+            table = together(held)
             yield TextPart(table=table.slice(0, rows), unreadable=unreadable)
             held, count, unreadable, is_owed = [table.slice(rows)], count - rows, [], False
     if count or unreadable or is_owed:
-        yield TextPart(table=_together(held), unreadable=unreadable)
+        yield TextPart(table=together(held), unreadable=unreadable)
 
 
-def _together(tables: list[pa.Table]) -> pa.Table:
+def together(tables: list[pa.Table]) -> pa.Table:
     """The rows of all, with the columns of all in order of first appearance, the position last."""
     whole = pa.concat_tables(tables, promote_options="default")
     return whole.select([*(name for name in whole.column_names if name != SOURCE_POSITION), SOURCE_POSITION])
 
 
-__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "and_reused", "is_utf8", "pieces", "positions", "read_parts"]
+__all__ = ["BLOCK_BYTES", "TextBlocks", "TextPart", "and_reused", "is_utf8", "pieces", "positions", "read_parts", "together"]

@@ -9,10 +9,11 @@ Not here: tables (`json_table.py`), line by line (`records.py`), files (`storage
 """
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO, TextIOWrapper
 
 import numpy as np
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl_assets.accounting import SOURCE_POSITION
-from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, is_utf8, pieces, positions, read_parts
+from etl_assets.connectors.blocks import BLOCK_BYTES, TextBlocks, TextPart, and_reused, is_utf8, pieces, positions, read_parts, together
 from etl_assets.connectors.json_table import read_json, table_of
 from etl_assets.connectors.records import parse_json_lines
 from etl_assets.frames import in_one, numbered
@@ -29,6 +30,8 @@ from etl_assets.frames import in_one, numbered
 _NEWLINE, _RETURN, _OPEN, _CLOSE, _OPEN_LIST = b"\n\r{}["
 _FIRST_BYTES = 64 * 1024
 _TRUST = 3
+_PIECE_BYTES = 128 * 1024
+_FEW = 0.1
 _DEEP = 100  # Arrow's time grows with the square of the depth, and 20,000 end the process
 _NUMBER = r"-?[0-9][0-9.eE+-]*"
 _EXPONENT = r":\s*-?[0-9.]+[eE]"
@@ -128,24 +131,64 @@ class _Block:
         nothing = np.zeros(0, dtype=np.int64)
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             return _Block(data=data, before=before, lines=sum(1 for _ in _lines(data)), starts=nothing, ends=nothing, numbers=nothing)
-        raw = np.frombuffer(data, dtype=np.uint8)
-        ends = positions(raw, _NEWLINE)
-        if not data.endswith(b"\n"):
-            ends = np.append(ends, len(data))
-        lines = len(ends)
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        ends = ends - ((ends > starts) & (raw[ends - 1] == _RETURN))
+        starts, ends = _edges(data)
         present = ends > starts
-        starts, ends, numbers = starts[present], ends[present], np.flatnonzero(present) + before + 1
-        if len(starts) and not ((raw[starts] == _OPEN) & (raw[ends - 1] == _CLOSE)).all():
-            starts = nothing
-        return _Block(data=data, before=before, lines=lines, starts=starts, ends=ends, numbers=numbers)
+        numbers = np.flatnonzero(present) + before + 1
+        are_objects = _are_objects(data, starts, ends).all()
+        return _Block(
+            data=data, before=before, lines=len(starts), starts=starts[present] if are_objects else nothing, ends=ends[present],
+            numbers=numbers,
+        )  # fmt: skip
 
     def part(self, name: str, flatten: str | None, known: _Known) -> TextPart:
-        """The objects by Arrow, or line by line."""
-        table = self._table(known) if len(self.starts) and not known.is_nested else None
-        if table is not None:
-            return TextPart(table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.numbers)))
+        """The objects as a whole, or piece by piece, or line by line."""
+        whole = self._as_a_whole(name, flatten, known)
+        if whole is not None:
+            return whole
+        # A few lines are in the way, perhaps, and the others are fine; where piece after piece is not, no more are looked at.
+        found, trust = [], _TRUST if len(self.data) > _PIECE_BYTES else 0
+        for piece in self._pieces():
+            part = piece._as_a_whole(name, flatten, known) if trust else None
+            trust = max(trust - 1, 0) if part is None else _TRUST
+            found.append(part or piece._line_by_line(name, flatten))
+        return TextPart(table=together([part.table for part in found]), unreadable=[row for part in found for row in part.unreadable])
+
+    def _as_a_whole(self, name: str, flatten: str | None, known: _Known) -> TextPart | None:
+        """The objects as a table; None where lines hold other things than flat objects that agree in kind."""
+        if known.is_nested:
+            return None
+        if not len(self.starts):
+            return self._without_others(name, flatten, known)
+        table = self._table(known)
+        return None if table is None else TextPart(table=table.append_column(SOURCE_POSITION, numbered(f"{name} line ", self.numbers)))
+
+    def _without_others(self, name: str, flatten: str | None, known: _Known) -> TextPart | None:
+        """The same, the lines left out that are no objects on the face of it, such as one that was cut off, where they are few."""
+        starts, ends = _edges(self.data)
+        others = np.flatnonzero(~_are_objects(self.data, starts, ends))
+        if len(starts) != self.lines or not 0 < len(others) <= len(starts) * _FEW:
+            return None
+        breaks = [*starts[1:], len(self.data)]
+        found = parse_json_lines(
+            ((self.before + int(line) + 1, self.data[starts[line] : breaks[line]].decode()) for line in others),
+            where=name,
+            separator=flatten,
+        )
+        kept = itertools.pairwise([0, *np.column_stack([starts[others], ends[others]]).ravel(), len(self.data)])
+        rest = _Block.of(bytearray().join(self.data[start:end] for start, end in itertools.islice(kept, None, None, 2)), self.before)
+        part = rest._as_a_whole(name, flatten, known) if not found.records and len(rest.starts) else None
+        return None if part is None else replace(part, unreadable=found.unreadable)
+
+    def _pieces(self) -> Iterator["_Block"]:
+        """The lines in shorter blocks."""
+        start, before = 0, self.before
+        while start < len(self.data):
+            end = self.data.find(b"\n", start + _PIECE_BYTES) + 1 or len(self.data)
+            piece = _Block.of(self.data[start:end], before)
+            start, before = end, before + piece.lines
+            yield piece
+
+    def _line_by_line(self, name: str, flatten: str | None) -> TextPart:
         found = parse_json_lines(enumerate(_lines(self.data), start=self.before + 1), where=name, separator=flatten)
         frame = found.frame(name)
         columns = [pa.array(frame[column], pa.large_string(), from_pandas=True) for column in frame]
@@ -218,6 +261,24 @@ class _Block:
                 return None
             texts.append(text)
         return pa.table(texts, names=read.column_names)
+
+
+def _edges(data: bytearray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where each line starts, and where it ends, its line break left out."""
+    raw = np.frombuffer(data, dtype=np.uint8)
+    ends = positions(raw, _NEWLINE)
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    return starts, ends - ((ends > starts) & (raw[ends - 1] == _RETURN))
+
+
+def _are_objects(data: bytearray, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each line is one on the face of it, or blank."""
+    raw = np.frombuffer(data, dtype=np.uint8)
+    first, last = raw[starts], raw[ends - 1]
+    are_objects: npt.NDArray[np.bool_] = (starts == ends) | ((first == _OPEN) & (last == _CLOSE))
+    return are_objects
 
 
 def _is_finite(values: pa.Array) -> bool:

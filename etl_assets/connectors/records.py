@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any
 
 import jmespath
@@ -51,6 +52,25 @@ class _Number(str):
         return compare(one, two) if not (one.is_nan() or two.is_nan()) else False
 
 
+class _RepeatedKeysError(Exception):
+    """An object has a key twice."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self.keys = keys
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _RepeatedKeysError(sorted({key for key in keys if keys.count(key) > 1}))
+    return found
+
+
+_WORDS = {True: "true", False: "false", None: "null"}
+_DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_without_repetition)
+
+
 def parse_json(text: str | bytes, *, where: str) -> Any:
     """Parse JSON, keeping each number as its own text.
 
@@ -58,17 +78,13 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
         SourceFormatError: It is no JSON, nested too deeply, or an object repeats a key; the message says where it breaks.
     """
 
-    def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated = sorted({key for key in keys if keys.count(key) > 1})
-            raise SourceFormatError(where, f"an object repeats the keys {repeated}.", "have the values named apart at the source.")
-        return found
-
     try:
-        return json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=without_repetition)
-    except (ValueError, RecursionError) as error:
+        return _DECODER.decode(text if isinstance(text, str) else text.decode(json.detect_encoding(text), "surrogatepass"))
+    except _RepeatedKeysError as error:
+        raise SourceFormatError(where, f"an object repeats the keys {error.keys}.", "have the values named apart at the source.") from None
+    except RecursionError as error:
+        raise SourceFormatError(where, "a value is nested too deeply.", "have it delivered flatter.") from error
+    except ValueError as error:
         start = text[:60].decode("utf-8", "replace") if isinstance(text, bytes) else text[:60]
         raise SourceFormatError(where, f"this is no JSON ({error}); it starts with {start!r}.", "check the source or the path.") from error
 
@@ -145,7 +161,7 @@ def parse_json_lines(lines: Iterable[tuple[int, str]], *, where: str, separator:
         place = f"{where} line {number}"
         try:
             record = parse_json(line, where=place)
-            if not isinstance(record, Mapping):
+            if not isinstance(record, dict):
                 raise SourceFormatError(place, f"this is a {_kind(record)}, not an object.", "")
             if separator is not None:
                 record = flatten(record, separator, where=place)
@@ -175,18 +191,20 @@ def flatten(record: Mapping[str, Any], separator: str, *, where: str) -> dict[st
     """
     flat: dict[str, Any] = {}
 
-    def add(prefix: str, value: Any) -> None:
-        if isinstance(value, Mapping) and value:
-            for name, item in value.items():
-                add(f"{prefix}{separator}{name}", item)
-            return
-        if prefix in flat:
-            raise SourceFormatError(where, f"two nested values are both named {prefix!r}.", "choose another separator, or do not flatten.")
-        flat[prefix] = value
+    def add(prefix: str, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            name = prefix + key
+            if isinstance(value, dict) and value:
+                add(name + separator, value)
+            elif name in flat:
+                raise SourceFormatError(
+                    where, f"two nested values are both named {name!r}.", "choose another separator, or do not flatten."
+                )
+            else:
+                flat[name] = value
 
     try:
-        for name, value in record.items():
-            add(name, value)
+        add("", record)
     except RecursionError as error:
         raise SourceFormatError(where, "a value is nested too deeply.", "have it delivered flatter.") from error
     return flat
@@ -246,19 +264,22 @@ def _row(record: Mapping[str, Any], place: str) -> dict[str, str | None]:
 
 
 def _cell(value: Any) -> str | None:
-    if value is None:
-        return None
+    if value is None or type(value) is str:
+        return value
     return str(value) if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> str:
-    if isinstance(value, _Number):
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value)
+    if kind is _Number:
         return str(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_json(item)}" for name, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_json, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    if kind is list:
+        return "[" + ", ".join([_json(item) for item in value]) + "]"
+    if kind is dict:
+        return "{" + ", ".join([f"{encode_basestring(name)}: {_json(item)}" for name, item in value.items()]) + "}"
+    return _WORDS[value] if kind is bool or value is None else json.dumps(value, ensure_ascii=False)
 
 
 __all__ = [

@@ -18,7 +18,7 @@ from etl_assets.connectors.json_table import table_of
 from etl_assets.connectors.records import parse_json_lines
 from etl_assets.errors import SourceFormatError
 
-Told = tuple[list[str], list[dict[str, str | None]], list[tuple[str, str, str]]]
+Told = tuple[list[str], list[dict[str, str | None]], list[tuple[str, str, str, str]]]
 
 NUMBERS = [
     "0", "-0", "7", "-12", "1.5", "1.50", "1.0", "-0.0", "1e2", "1E-7", "0.00001", "0.0000001", "123456789012345678",
@@ -42,17 +42,25 @@ LINES = st.lists(
 ).map(lambda lines: "".join(f"{line}{end}" for line, end in lines))  # fmt: skip
 
 
-def by_blocks(content: str, *, block: int, rows: int | None = None, flatten: str | None = None, tables: bool = True) -> Told:
-    """Columns, rows and unreadable lines of a file, of which tables are cut or, as other objects, parsed."""
+def by_blocks(
+    content: str, *, block: int, rows: int | None = None, flatten: str | None = None, tables: bool = True, piece: int | None = None
+) -> Told:
+    """Columns, rows and unreadable lines of a file, of which tables are cut or, as other objects, parsed.
+
+    With a size of pieces any number of lines may be left out of a block as no objects.
+    """
     text = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode())), encoding="utf-8", newline="")  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
         if not tables:
             patch.setattr(json_blocks, "table_of", lambda *_: None)
+        if piece is not None:
+            patch.setattr(json_blocks, "_PIECE_BYTES", piece)
+            patch.setattr(json_blocks, "_FEW", 1.0)
         parts = list(read_json_blocks(text, name="a.jsonl", rows=rows, flatten=flatten, block=block))
     assert all(rows is None or part.table.num_rows <= rows for part in parts)
     table = pa.concat_tables([part.table for part in parts], promote_options="default") if parts else pa.table({})
     names = [name for name in table.column_names if name != "source_position"]
-    return names, table.to_pylist(), [(row.position, row.raw, row.rule) for part in parts for row in part.unreadable]
+    return names, table.to_pylist(), [(row.position, row.raw, row.rule, row.says) for part in parts for row in part.unreadable]
 
 
 def by_lines(content: str, *, flatten: str | None = None) -> Told:
@@ -64,19 +72,59 @@ def by_lines(content: str, *, flatten: str | None = None) -> Told:
         {**{name: row.get(name) for name in names}, "source_position": f"a.jsonl line {number}"}
         for row, number in zip(found.rows, found.numbers, strict=True)
     ]
-    return names, rows, [(row.position, row.raw, row.rule) for row in found.unreadable]
+    return names, rows, [(row.position, row.raw, row.rule, row.says) for row in found.unreadable]
 
 
-@given(LINES, st.integers(1, 120), st.sampled_from([None, 1, 3]), st.sampled_from([None, "_"]), st.booleans())
-@example('{"n": 1}\n{"n": 1.50}\n', 200, None, None, False)
-@example('{"n": 1.5}\n{"n": 7}\n{"n": 7.0}\n', 10, None, None, False)
-@example('{"a": "x"}\n{"n": 1}\n', 8, 1, None, False)
-@example('{"a": null}\n{"a": "2013-01-01"}\n', 8, None, None, False)
-@example('{"q\\"n": 1.50, "n": 1.5}\n', 200, None, None, False)
-@settings(max_examples=600, deadline=None)
-def test_blocks_give_what_lines_give(content: str, block: int, rows: int | None, flatten: str | None, tables: bool) -> None:
+@given(
+    LINES, st.integers(1, 120), st.sampled_from([None, 1, 3]), st.sampled_from([None, "_"]), st.booleans(), st.sampled_from([None, 1, 20])
+)
+@example('{"n": 1}\n{"n": 1.50}\n', 200, None, None, False, None)
+@example('{"n": 1.5}\n{"n": 7}\n{"n": 7.0}\n', 10, None, None, False, None)
+@example('{"a": "x"}\n{"n": 1}\n', 8, 1, None, False, None)
+@example('{"a": null}\n{"a": "2013-01-01"}\n', 8, None, None, False, None)
+@example('{"q\\"n": 1.50, "n": 1.5}\n', 200, None, None, False, None)
+@example('{"n": 1}\n{"n": 2\n\r\n{"n": 1.50}\r\n{"n\n', 200, None, None, True, 1)
+@example('{"n": 1}\n {"m": 2}\n{"n": 3}\n', 200, None, None, True, 100)
+@example('{"n": 1}\r{"n": 2\r{"n": 3}\n', 200, None, None, True, 100)
+@example('{"n": 1}\n{"n": x}\n{"n": 3\n{"n": {}}\n{"m": 4}\n', 200, None, None, True, 1)
+@settings(max_examples=1000, deadline=None)
+def test_blocks_give_what_lines_give(
+    content: str, block: int, rows: int | None, flatten: str | None, tables: bool, piece: int | None
+) -> None:
     """Columns in their order, texts as they are written, positions and unreadable lines are the same."""
-    assert by_blocks(content, block=block, rows=rows, flatten=flatten, tables=tables) == by_lines(content, flatten=flatten)
+    assert by_blocks(content, block=block, rows=rows, flatten=flatten, tables=tables, piece=piece) == by_lines(content, flatten=flatten)
+
+
+@pytest.mark.parametrize(
+    "broken", [["{"], ['{"n": 5, "t": "cut'], ["x"] * 200, ['{"n": 5 "t": "a"}'], ['{"n": 5, "t": "a"', '{"n": }'], [""]]
+)
+def test_lines_near_a_broken_one_stay_fast(broken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of lines that are no objects on the face of it only they are looked at one by one, of others those near them."""
+    looked_at: list[str] = []
+
+    def counting(lines: Any, **options: Any) -> Any:
+        given = list(lines)
+        looked_at.extend(line for _, line in given)
+        return parse_json_lines(given, **options)
+
+    lines = [f'{{"n": {number}, "t": "text {number}"}}' for number in range(20_000)]
+    for number, line in enumerate(broken):
+        lines.insert(5_000 + 7 * number, line)
+    monkeypatch.setattr(json_blocks, "parse_json_lines", counting)
+    content = "".join(f"{line}\n" for line in lines)
+    assert by_blocks(content, block=2**22) == by_lines(content)
+    hidden = [line for line in broken if line.startswith("{") and line.endswith("}")]
+    assert len(looked_at) <= len(broken) + len(hidden) * json_blocks._PIECE_BYTES / 28
+
+
+def test_pieces_that_are_broken_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where piece after piece has lines in the way, no more are looked at as tables: looking costs something."""
+    tried: list[int] = []
+    monkeypatch.setattr(json_blocks, "read_json", lambda data, types: tried.append(len(data)))
+    content = f'{{"n": 1}}\n{{"n": x, "t": "{"long" * 250}"}}\n' * 8_000
+    assert by_blocks(content, block=2**22) == by_lines(content)
+    pieces = len(content) / json_blocks._PIECE_BYTES
+    assert 2 < len([size for size in tried if size < 2 * json_blocks._PIECE_BYTES]) < pieces / 2
 
 
 @pytest.mark.parametrize("value", ["[" * 50_000 + "]" * 50_000, '{"a":' * 50_000 + "1" + "}" * 50_000], ids=["lists", "objects"])
@@ -86,7 +134,9 @@ def test_values_that_are_nested_deeply(value: str, tables: bool) -> None:
     content = f'{{"n": 1}}\n{{"n": 3, "m": {value}}}\n{{"n": 2}}\n'
     _, rows, unreadable = by_blocks(content, block=10_000_000, tables=tables)
     assert [(row["n"], row["source_position"]) for row in rows] == [("1", "a.jsonl line 1"), ("2", "a.jsonl line 3")]
-    assert [(position, rule) for position, _, rule in unreadable] == [("a.jsonl line 2", "json")]
+    assert [(position, rule, says) for position, _, rule, says in unreadable] == [
+        ("a.jsonl line 2", "json", "a value is nested too deeply")
+    ]
 
 
 @pytest.mark.usefixtures("no_line_by_line")
