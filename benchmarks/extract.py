@@ -16,7 +16,7 @@ from benchmarks.harness import Body, Method, take_turns
 from benchmarks.place import Place
 from benchmarks.report import Row, times
 
-ROWS, OF_FILE, OF_WORKBOOK, FEW = data.ROWS, 200_000, 20_000, 100
+ROWS, OF_FILE, OF_NESTED, OF_WORKBOOK, FEW = data.ROWS, 200_000, 50_000, 20_000, 100
 PEERS = ("postgresql adbc", "json polars", "csv polars")
 
 Reader: TypeAlias = Callable[[str], pd.DataFrame]
@@ -53,6 +53,10 @@ def _make(place: Place, name: str, rows: int) -> None:
         force_ascii=False,
         default_handler=str,
     )
+    nested = some.head(OF_NESTED)[["id", "customer_id", "status", "comment"]].assign(
+        item=[{"code": code, "price": price} for code, price in some.head(OF_NESTED)[["code", "price"]].to_numpy()]
+    )
+    nested.to_json(place.folder / f"{name}_nested.jsonl", orient="records", lines=True, force_ascii=False)
     flat.head(OF_WORKBOOK).to_excel(files.with_suffix(".xlsx"), index=False)
     pyarrow.csv.write_csv(data.orders_arrow(rows), files.with_suffix(".csv"))
 
@@ -124,6 +128,19 @@ def _json_lines(place: Place) -> Reader:
     return lambda name: files.read_json_lines(f"{name}.jsonl")
 
 
+def _nested(place: Place) -> Reader:
+    files = _files(place)
+    return lambda name: files.read_json_lines(f"{name}_nested.jsonl", flatten="_")
+
+
+def _pandas_nested(place: Place) -> Reader:
+    def read(name: str) -> pd.DataFrame:
+        frame = pd.read_json(place.folder / f"{name}_nested.jsonl", lines=True)
+        return frame.drop(columns="item").join(pd.json_normalize(frame["item"].tolist(), sep="_"))
+
+    return read
+
+
 def _csv(place: Place) -> Reader:
     files = _files(place)
     return lambda name: files.read_csv(f"{name}.csv")
@@ -159,6 +176,8 @@ METHODS: dict[str, Method] = {
     "json ours": _ready(_json_lines),
     "json pandas": _ready(lambda place: lambda name: pd.read_json(place.folder / f"{name}.jsonl", lines=True)),
     "json polars": _ready(_polars_json),
+    "nested ours": _ready(_nested),
+    "nested pandas": _ready(_pandas_nested),
     "excel ours": _ready(_excel),
     "excel pandas": _ready(lambda place: lambda name: pd.read_excel(place.folder / f"{name}.xlsx")),
     "csv ours": _ready(_csv),
@@ -176,6 +195,7 @@ def measured(place: Place, rounds: int) -> list[Row]:
         times("PostgreSQL 300,000 x 16", found, "postgresql ours", ["postgresql pandas", "postgresql adbc"], floor=4, aim=5),
         Row("PostgreSQL 300,000 x 16: memory", found["postgresql ours"].peak_mib, memory, "MiB", 1 / 3, 1 / 4),
         times("JSON lines 200,000 x 16", found, "json ours", ["json pandas", "json polars"], floor=8, aim=13),
+        times("JSON lines 50,000, with an object in each", found, "nested ours", ["nested pandas"], floor=None, aim=None),
         times("Excel 20,000 x 16", found, "excel ours", ["excel pandas"], floor=4, aim=5.6),
         times(
             "SQLite 200,000 x 16",

@@ -68,7 +68,9 @@ def run_method(body: Body, place: Place) -> Measure:
     )
 
 
-def take_turns(chapter: str, methods: Sequence[str], place: Place, *, rounds: int, peers: Iterable[str] = ()) -> dict[str, Measure]:
+def take_turns(
+    chapter: str, methods: Sequence[str], place: Place, *, rounds: int, peers: Iterable[str] = (), brief: Sequence[str] = ()
+) -> dict[str, Measure]:
     """Medians of each method of a chapter over some rounds, printed as they come.
 
     Args:
@@ -77,6 +79,7 @@ def take_turns(chapter: str, methods: Sequence[str], place: Place, *, rounds: in
         place: Server and data.
         rounds: How often each runs.
         peers: Those that run in the interpreter of the peers.
+        brief: Those that are over soon, and in which a busy moment of the machine shows most: they run three times in each round.
 
     Raises:
         RuntimeError: A method failed; the message ends with what it printed.
@@ -84,7 +87,7 @@ def take_turns(chapter: str, methods: Sequence[str], place: Place, *, rounds: in
     found: dict[str, list[Measure]] = {name: [] for name in methods}
     others = set(peers)
     for turn in range(rounds):
-        for name in methods:
+        for name in [*methods, *brief, *brief]:
             measure = _in_new_process(chapter, name, place, str(PEERS) if name in others else sys.executable)
             found[name].append(measure)
             print(

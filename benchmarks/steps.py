@@ -71,7 +71,7 @@ METHODS: dict[str, Method] = {"etl_asset": _ours, "dagster.asset": _plain, "etl-
 
 def measured(place: Place, rounds: int) -> list[Row]:
     """The rows of the report."""
-    found = take_turns("steps", list(METHODS), place, rounds=rounds)
+    found = take_turns("steps", list(METHODS), place, rounds=rounds, brief=["etl_asset", "dagster.asset"])
     plain = {"plain Dagster": found["dagster.asset"].client_cpu / ASSETS * 1000}
     ours = found["etl_asset"].client_cpu / ASSETS * 1000
     return [
