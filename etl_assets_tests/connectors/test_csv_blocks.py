@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -20,19 +21,28 @@ _PIECES = ['"', '""', ",", "\n", "\r\n", "\r", "a", "é", "🚀", "NULL", " ", "
 TEXTS = st.lists(st.sampled_from(_PIECES), max_size=24).map("".join)
 
 
-def parts_of(content: str, *, format_: CsvFormat, block: int, rows: int = 50_000, encoding: str = "utf-8") -> list[TextPart]:
-    """What the blocks of a file hold."""
+def parts_of(
+    content: str, *, format_: CsvFormat, block: int, rows: int = 50_000, encoding: str = "utf-8", around: int | None = None
+) -> list[TextPart]:
+    """What the blocks of a file hold.
+
+    With a number of bytes so many are read record by record at first, and any number of records may have other fields than the header.
+    """
     text = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content.encode(encoding))), encoding=encoding, newline="")  # type: ignore[arg-type]
-    return list(read_csv_blocks(text, format_, name="a.csv", rows=rows, block=block))
+    with pytest.MonkeyPatch.context() as patch:
+        if around is not None:
+            patch.setattr(csv_blocks, "_AROUND", around)
+            patch.setattr(csv_blocks, "_FEW", 1.0)
+        return list(read_csv_blocks(text, format_, name="a.csv", rows=rows, block=block))
 
 
-def told(parts: list[TextPart]) -> tuple[list[dict[str, str | None]], list[tuple[str, str, str]]]:
+def told(parts: list[TextPart]) -> tuple[list[dict[str, str | None]], list[tuple[str, str, str, str]]]:
     """Rows and unreadable lines of all parts."""
     rows = pa.concat_tables([part.table for part in parts]).to_pylist()
-    return rows, [(row.position, row.raw, row.rule) for part in parts for row in part.unreadable]
+    return rows, [(row.position, row.raw, row.rule, row.says) for part in parts for row in part.unreadable]
 
 
-def one_by_one(content: str, format_: CsvFormat) -> tuple[list[dict[str, str | None]], list[tuple[str, str, str]]]:
+def one_by_one(content: str, format_: CsvFormat) -> tuple[list[dict[str, str | None]], list[tuple[str, str, str, str]]]:
     """The same by the reader that goes record by record."""
     (batch,) = read_csv_text(io.StringIO(content, newline=""), format_, name="a.csv")
     rows = [
@@ -40,21 +50,25 @@ def one_by_one(content: str, format_: CsvFormat) -> tuple[list[dict[str, str | N
         | {"source_position": f"a.csv line {line}"}
         for row, line in zip(batch.rows, batch.lines, strict=True)
     ]
-    return rows, [(row.position, row.raw, row.rule) for row in batch.unreadable]
+    return rows, [(row.position, row.raw, row.rule, row.says) for row in batch.unreadable]
 
 
 @given(
     TEXTS, st.sampled_from(["h", "h,i", '"h\n1",i', "h,i,j"]), st.sampled_from(["\n", "\r\n", "\r"]),
     st.integers(1, 40), st.sampled_from(['"', "'", None]),
-    st.sampled_from([("",), ("", "NULL"), ("a",)]), st.integers(1, 5),
+    st.sampled_from([("",), ("", "NULL"), ("a",)]), st.integers(1, 5), st.sampled_from([None, 1, 8]),
 )  # fmt: skip
-@example('x\n"', "h,i", "\n", 3, '"', ("",), 2)
-@example('1,2\r\n3,"4\r\n5"\r\n', "h,i", "\n", 4, '"', ("",), 2)
-@example("1,2\r", "h,i", "\n", 4, '"', ("",), 2)
-@example('1,"2\n\n\n', "h,i", "\n", 2, '"', ("",), 2)
-@settings(max_examples=600, deadline=None)
+@example('x\n"', "h,i", "\n", 3, '"', ("",), 2, None)
+@example('1,2\r\n3,"4\r\n5"\r\n', "h,i", "\n", 4, '"', ("",), 2, None)
+@example("1,2\r", "h,i", "\n", 4, '"', ("",), 2, None)
+@example('1,"2\n\n\n', "h,i", "\n", 2, '"', ("",), 2, None)
+@example('1,2\n\n3\n4,5,6\n7,8\n9,a"b\n1,"c\nd"\n', "h,i", "\n", 40, '"', ("",), 5, 1)
+@example('1,2\n3,"4"x\n5,6\n7,\0\n8,"9\n', "h,i", "\r\n", 40, '"', ("",), 5, 1)
+@example("1\n\n2,3\n\n4\n", "h", "\n", 40, '"', ("",), 5, 1)
+@example("1,2\n3\r4,5\r\n6,7\n", "h,i", "\n", 40, '"', ("",), 5, 1)
+@settings(max_examples=1000, deadline=None)
 def test_blocks_give_what_records_give(
-    body: str, header: str, end: str, block: int, quote: str | None, null_markers: tuple[str, ...], rows: int
+    body: str, header: str, end: str, block: int, quote: str | None, null_markers: tuple[str, ...], rows: int, around: int | None
 ) -> None:
     """Rows, positions, NULLs and unreadable lines are the same, for any text and any length of a block."""
     format_ = CsvFormat(quote=quote, null_markers=null_markers)
@@ -63,9 +77,9 @@ def test_blocks_give_what_records_give(
         expected = one_by_one(content, format_)
     except SourceFormatError as refused:
         with pytest.raises(SourceFormatError, match=re.escape(str(refused))):
-            parts_of(content, format_=format_, block=block)
+            parts_of(content, format_=format_, block=block, around=around)
         return
-    found = parts_of(content, format_=format_, block=block, rows=rows)
+    found = parts_of(content, format_=format_, block=block, rows=rows, around=around)
     assert told(found) == expected
     assert all(part.table.num_rows <= rows for part in found)
 
@@ -91,6 +105,35 @@ def test_a_clean_file_is_not_read_record_by_record(monkeypatch: pytest.MonkeyPat
     assert part.table.to_pydict() == {
         "a": ["1", "2", "3"], "b": ["x\r\ny", 'say "no"', None], "source_position": ["a.csv line 2", "a.csv line 5", "a.csv line 6"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bad", "most"),
+    [
+        ("1,2,3", 0), ("1", 0), ('"1\n2"', 0), ('1,"2"3', 1), ('1,"2', 1), ('"1,2', 1), ("1,2\0", 1), ("1\r2,3", 1),
+        ('1,2"', 1), ("\n\n1,2,3", 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("count", [1, 20])
+def test_records_near_a_bad_one_stay_fast(bad: str, most: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of records with other fields than the header only they are read one by one, of what else is out of order those near them."""
+    read = csv_blocks.CsvRecords.read
+    counts: list[int] = []
+
+    def counted(self: csv_blocks.CsvRecords, *arguments: Any) -> Any:
+        batch = read(self, *arguments)
+        counts.append(batch.count)
+        return batch
+
+    lines = [f'{number},"text {number}"' for number in range(100_000)]
+    for number in range(count):
+        lines.insert(3_000 + 4_001 * number, bad)
+    content = "\n".join(["a,b", *lines, ""])
+    expected = one_by_one(content, CsvFormat())
+    monkeypatch.setattr(csv_blocks.CsvRecords, "read", counted)
+    assert told(parts_of(content, format_=CsvFormat(), block=2**22)) == expected
+    near = csv_blocks._AROUND / 12
+    assert sum(counts) <= count * (3 + most * 2 * near)
 
 
 def test_after_a_bad_record_blocks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
