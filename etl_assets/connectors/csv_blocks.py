@@ -117,8 +117,6 @@ class _Block:
         places = np.arange(len(newlines))
         if quote is not None:
             quotes = positions(raw[:ordered], quote)
-            if is_last and ordered == len(data) and len(quotes) % 2:
-                ordered = int(quotes[-1])
             places = places[np.searchsorted(quotes, newlines) % 2 == 0]
             if len(places):
                 quotes = quotes[: np.searchsorted(quotes, newlines[places[-1]])]

@@ -176,7 +176,7 @@ class _Block:
         )
         kept = itertools.pairwise([0, *np.column_stack([starts[others], ends[others]]).ravel(), len(self.data)])
         rest = _Block.of(bytearray().join(self.data[start:end] for start, end in itertools.islice(kept, None, None, 2)), self.before)
-        part = rest._as_a_whole(name, flatten, known) if not found.records and len(rest.starts) else None
+        part = rest._as_a_whole(name, flatten, known) if not found.records else None
         return None if part is None else replace(part, unreadable=found.unreadable)
 
     def _pieces(self) -> Iterator["_Block"]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl_assets.connectors import csv_blocks
+from etl_assets.connectors import blocks, csv_blocks
 from etl_assets.connectors.blocks import TextPart
 from etl_assets.connectors.csv_blocks import read_csv_blocks
 from etl_assets.connectors.csv_text import CsvFormat, read_csv_text
@@ -134,6 +134,18 @@ def test_records_near_a_bad_one_stay_fast(bad: str, most: int, count: int, monke
     assert told(parts_of(content, format_=CsvFormat(), block=2**22)) == expected
     near = csv_blocks._AROUND / 12
     assert sum(counts) <= count * (3 + most * 2 * near)
+
+
+def test_a_stray_quote_is_no_long_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block grows for a record that does not end in it, not for quotes that are out of order."""
+
+    def refuse(_: object) -> None:
+        raise AssertionError("grew")
+
+    monkeypatch.setattr(blocks.TextBlocks, "grow", refuse)
+    content = "a,b\n" + "1,2\n" * 500 + '3,4"5\n' + "7,8\n" * 500
+    rows, unreadable = told(parts_of(content, format_=CsvFormat(), block=200, around=1))
+    assert (len(rows), len(unreadable)) == (1001, 0)
 
 
 def test_after_a_bad_record_blocks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
