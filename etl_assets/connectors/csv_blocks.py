@@ -117,11 +117,8 @@ class _Block:
         places = np.arange(len(newlines))
         if quote is not None:
             quotes = positions(raw[:ordered], quote)
-            places = places[np.searchsorted(quotes, newlines) % 2 == 0]
-            if len(places):
-                quotes = quotes[: np.searchsorted(quotes, newlines[places[-1]])]
-                ordered = min(ordered, _well_placed(raw, quotes, quote, parting))
-            places = places[newlines[places] < ordered]
+            ordered = min(ordered, _well_placed(raw, quotes, quote, parting))
+            places = places[(np.searchsorted(quotes, newlines) % 2 == 0) & (newlines < ordered)]
         if not len(places) and ordered == len(data):
             return None
         ends = newlines[places]
@@ -182,12 +179,14 @@ def _ordered(data: bytearray, raw: npt.NDArray[np.uint8], *, is_last: bool) -> i
 
 def _well_placed(raw: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int64], quote: int, parting: int) -> int:
     """How many bytes there are before a quote that neither opens a field, nor closes it, nor doubles another."""
-    opening, closing = quotes[0::2], quotes[1::2]
+    opening = quotes[0::2]
+    closing = quotes[1::2]
+    closing = closing[closing + 1 < len(raw)]
     before, after = raw[opening - 1], raw[closing + 1]
-    opens = (before == parting) | (before == _NEWLINE) | (before == quote) | (opening == 0)
-    closes = (after == parting) | (after == _NEWLINE) | (after == quote) | (after == _RETURN)
-    misplaced = np.flatnonzero(~(opens & closes))
-    return int(opening[misplaced[0]]) if len(misplaced) else len(raw)
+    misplaced = ~((before == parting) | (before == _NEWLINE) | (before == quote) | (opening == 0))
+    misplaced[: len(closing)] |= ~((after == parting) | (after == _NEWLINE) | (after == quote) | (after == _RETURN))
+    first = np.flatnonzero(misplaced)
+    return int(opening[first[0]]) if len(first) else len(raw)
 
 
 def _is_open(pending: bytearray, format_: CsvFormat) -> bool:
