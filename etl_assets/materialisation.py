@@ -23,7 +23,6 @@ from etl_assets.errors import ConfigurationError, ContractDefinitionError, Contr
 from etl_assets.gate import (
     ROW_COUNT,
     ROWS_ACCOUNTED_FOR,
-    ROWS_USABLE,
     Parted,
     RowPolicy,
     Verdict,
@@ -45,7 +44,9 @@ from etl_assets.metadata import (
     columns_unchanged,
     describe,
     describe_rejected,
+    evaluated,
     fresh,
+    judged_before,
 )
 from etl_assets.progress import Report, listening
 from etl_assets.receptions import BatchReception, FrameReception, RefusedError
@@ -99,11 +100,13 @@ def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, argumen
     with run.resources:
         try:
             for event in run.events(arguments):
-                if isinstance(event, dg.AssetCheckResult):
-                    # Of one that does not say its asset Dagster makes up its evaluation twice.
-                    yield from _evaluated(event, asset) if run.is_loaded else (event._replace(asset_key=asset.key),)
-                else:
+                if not isinstance(event, dg.AssetCheckResult):
                     yield event
+                elif run.is_loaded:
+                    yield from evaluated(event, asset.checks[str(event.check_name)], asset.key)
+                else:
+                    # Of one that does not say its asset Dagster makes up its evaluation twice.
+                    yield event._replace(asset_key=asset.key)
             return
         except RefusedError as refused:
             error, details = refused.error, refused.details
@@ -112,25 +115,6 @@ def materialise(asset: RunnableAsset, context: dg.AssetExecutionContext, argumen
         if isinstance(io_manager, PostgresIOManager) and not run.is_recorded:
             io_manager.reject(run.delivery, details, error)
         raise failure(error, asset.where) from error
-
-
-def _evaluated(result: dg.AssetCheckResult, asset: RunnableAsset) -> Iterator[Any]:
-    """What Dagster stores of a check of rows that are loaded: that it ran, and what it found.
-
-    Of a result Dagster makes the same, and looks up the materialisation before this one for it, of a partition once for each check.
-    Where that one stays the last, because nothing is loaded, it must be known; here it is not, the check's own run makes the next.
-    """
-    spec = asset.checks[str(result.check_name)]
-    yield dg.Output(None, output_name=spec.get_python_identifier())
-    yield dg.AssetCheckEvaluation(
-        asset_key=asset.key,
-        check_name=spec.name,
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-        blocking=spec.blocking,
-    )
 
 
 class _Run:
@@ -306,19 +290,7 @@ class _Run:
         """The checks of batches that an earlier attempt had judged and loaded: what it put into the quarantine tells."""
         broken = io_manager.postgres.broken_rules(stored.request.identity.load_id)
         counts = stored.result.counts or RowCounts(read=stored.result.rows_loaded)
-        said = "An earlier attempt of this run had judged and loaded these rows; its answer was lost."
-        types = {rule.name for rule in self.contract.rules if rule.kind == "type"}
-        others = broken.keys() - {rule.name for rule in self.contract.rules}
-        shared = {COLUMNS_MATCH: types, ROWS_USABLE: others}
-        for name in [name for name in self.asset.checks if name != ROWS_ACCOUNTED_FOR]:
-            failed = sum(broken.get(rule, 0) for rule in shared.get(name, {name}))
-            yield dg.AssetCheckResult(
-                check_name=name,
-                passed=not failed,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=said,
-                metadata={"failed_rows": failed},
-            )
+        yield from judged_before([name for name in self.asset.checks if name != ROWS_ACCOUNTED_FOR], self.contract, broken)
         yield accounted(counts, stored.result.rows_loaded)
 
     def _details(self, verdict: Verdict, account: Account) -> LoadDetails:

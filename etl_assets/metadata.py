@@ -5,14 +5,16 @@ Not here: when it is shown (`materialisation.py`), what a rule means (`rules.py`
 
 import datetime
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from etl_assets.accounting import Account
+from etl_assets.contracts import Contract
 from etl_assets.declarations import fresh_name
 from etl_assets.errors import ContractViolationError
+from etl_assets.gate import ROWS_USABLE
 from etl_assets.loading.io_manager import Stored
 from etl_assets.loading.table import RejectedRow
 from etl_assets.rules import RuleOutcome, Severity
@@ -44,6 +46,46 @@ def check_result(name: str, outcomes: list[RuleOutcome], *, refused: bool) -> dg
         passed=not broken,
         severity=dg.AssetCheckSeverity.WARN if warns and not fails else dg.AssetCheckSeverity.ERROR,
         metadata=metadata,
+    )
+
+
+def judged_before(names: Iterable[str], contract: Contract, broken: Mapping[str, int]) -> Iterator[dg.AssetCheckResult]:
+    """These checks of a load that an earlier attempt had judged and stored, by what it put into the quarantine.
+
+    Args:
+        names: Of the checks.
+        contract: Of the rows.
+        broken: Rows in the quarantine by the rule they break.
+    """
+    types = {rule.name for rule in contract.rules if rule.kind == "type"}
+    others = broken.keys() - {rule.name for rule in contract.rules}
+    shared = {COLUMNS_MATCH: types, ROWS_USABLE: others}
+    for name in names:
+        failed = sum(broken.get(rule, 0) for rule in shared.get(name, {name}))
+        yield dg.AssetCheckResult(
+            check_name=name,
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="An earlier attempt of this run had judged and loaded these rows; its answer was lost.",
+            metadata={"failed_rows": failed},
+        )
+
+
+def evaluated(result: dg.AssetCheckResult, spec: dg.AssetCheckSpec, key: dg.AssetKey) -> Iterator[Any]:
+    """What Dagster stores of a check of rows that are loaded: that it ran, and what it found.
+
+    Of a result Dagster makes the same, and looks up the materialisation before this one for it, of a partition once for each check.
+    Where that one stays the last, because nothing is loaded, it must be known; here it is not, the check's own run makes the next.
+    """
+    yield dg.Output(None, output_name=spec.get_python_identifier())
+    yield dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=spec.name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        blocking=spec.blocking,
     )
 
 
@@ -126,5 +168,5 @@ def fresh(newest: Any, column: str, limit: datetime.timedelta) -> dg.AssetCheckR
 
 __all__ = [
     "COLUMNS_MATCH", "COLUMNS_UNCHANGED", "check_result", "columns_differ", "columns_unchanged", "describe",
-    "describe_rejected", "fresh",
+    "describe_rejected", "evaluated", "fresh", "judged_before",
 ]  # fmt: skip

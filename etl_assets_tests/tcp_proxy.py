@@ -10,6 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
+"""What a client of PostgreSQL sends to commit, as it goes over the wire: kind, length, text."""
+
 
 class Proxy:
     """Forwards connections to a port of loopback, and breaks them as told.

@@ -19,11 +19,10 @@ from etl_assets.assets import RowPolicy, etl_asset
 from etl_assets.cleaning import clean, drop_rows
 from etl_assets.loading.io_manager import PostgresIOManager
 from etl_assets.loading.postgres import PostgresResource
-from etl_assets_tests.tcp_proxy import proxy_to
+from etl_assets_tests.tcp_proxy import COMMIT, proxy_to
 
 BATCHES: list[pd.DataFrame] = []
 COLUMNS = ["id", "code", "amount", "source_position"]
-COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
 
 
 class Orders(pa.DataFrameModel):

@@ -9,7 +9,6 @@ Not here: tables (`json_table.py`), line by line (`records.py`), files (`storage
 """
 
 import functools
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -174,8 +173,8 @@ class _Block:
             where=name,
             separator=flatten,
         )
-        kept = itertools.pairwise([0, *np.column_stack([starts[others], ends[others]]).ravel(), len(self.data)])
-        rest = _Block.of(bytearray().join(self.data[start:end] for start, end in itertools.islice(kept, None, None, 2)), self.before)
+        kept = zip([0, *ends[others]], [*starts[others], len(self.data)], strict=True)
+        rest = _Block.of(bytearray().join(self.data[start:end] for start, end in kept), self.before)
         part = rest._as_a_whole(name, flatten, known) if not found.records else None
         return None if part is None else replace(part, unreadable=found.unreadable)
 

@@ -93,6 +93,21 @@ def test_an_encoding_is_the_same_by_blocks(encoding: str) -> None:
     assert told(parts_of(content, format_=format_, block=16, encoding=encoding)) == expected
 
 
+@pytest.fixture
+def read_alone(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many records each call of the reader took that goes record by record."""
+    read = csv_blocks.CsvRecords.read
+    counts: list[int] = []
+
+    def counted(self: csv_blocks.CsvRecords, *arguments: Any) -> Any:
+        batch = read(self, *arguments)
+        counts.append(batch.count)
+        return batch
+
+    monkeypatch.setattr(csv_blocks.CsvRecords, "read", counted)
+    return counts
+
+
 def test_a_clean_file_is_not_read_record_by_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quoted line breaks, doubled quotes, blank lines and CRLF are no reason for the slow way."""
 
@@ -115,25 +130,16 @@ def test_a_clean_file_is_not_read_record_by_record(monkeypatch: pytest.MonkeyPat
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("count", [1, 20])
-def test_records_near_a_bad_one_stay_fast(bad: str, most: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_near_a_bad_one_stay_fast(bad: str, most: int, count: int, read_alone: list[int]) -> None:
     """Of records with other fields than the header only they are read one by one, of what else is out of order those near them."""
-    read = csv_blocks.CsvRecords.read
-    counts: list[int] = []
-
-    def counted(self: csv_blocks.CsvRecords, *arguments: Any) -> Any:
-        batch = read(self, *arguments)
-        counts.append(batch.count)
-        return batch
-
     lines = [f'{number},"text {number}"' for number in range(100_000)]
     for number in range(count):
         lines.insert(3_000 + 4_001 * number, bad)
     content = "\n".join(["a,b", *lines, ""])
     expected = one_by_one(content, CsvFormat())
-    monkeypatch.setattr(csv_blocks.CsvRecords, "read", counted)
     assert told(parts_of(content, format_=CsvFormat(), block=2**22)) == expected
     near = csv_blocks._AROUND / 12
-    assert sum(counts) <= count * (3 + most * 2 * near)
+    assert sum(read_alone) <= count * (3 + most * 2 * near)
 
 
 def test_a_stray_quote_is_no_long_record(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,20 +154,12 @@ def test_a_stray_quote_is_no_long_record(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (len(rows), len(unreadable)) == (1001, 0)
 
 
-def test_after_a_bad_record_blocks_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_bad_record_blocks_go_on(read_alone: list[int]) -> None:
     """One bad record costs its block, not the rest of the file."""
-    read = csv_blocks.CsvRecords.read
-    calls = []
-
-    def counted(self: csv_blocks.CsvRecords, *arguments: object) -> object:
-        calls.append(1)
-        return read(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(csv_blocks.CsvRecords, "read", counted)
     content = "a,b\n" + "1,2\n" * 500 + '3,"4"5\n6\n' + "7,8\n" * 500
     rows, unreadable = told(parts_of(content, format_=CsvFormat(), block=200))
     assert (len(rows), len(unreadable)) == (1000, 2)
-    assert len(calls) <= 2
+    assert len(read_alone) <= 2
 
 
 def test_a_byte_of_another_encoding_is_an_error(tmp_path: Path) -> None:

@@ -12,9 +12,7 @@ import psycopg2
 from etl_assets_tests.faults.process import ONCE, LoaderProcess, Outcome
 from etl_assets_tests.faults.stage import Stage
 from etl_assets_tests.faults.warehouse import MOST_CONNECTIONS
-
-# As it goes over the wire: kind, length, text.
-_COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
+from etl_assets_tests.tcp_proxy import COMMIT
 
 
 def kill_loader_while_it_reads(stage: Stage) -> bool:
@@ -54,9 +52,9 @@ def _kill_at_commit(stage: Stage, *, committed: bool) -> bool:
     delivery, proxy = stage.delivery(), stage.proxy
     proxy.held.clear()
     proxy.release.clear()
-    proxy.hold_before = _COMMIT
+    proxy.hold_before = COMMIT
     if committed:
-        proxy.lose_answer_to = _COMMIT
+        proxy.lose_answer_to = COMMIT
     loader = stage.start(delivery, through_proxy=True)
     landed = proxy.held.wait(30)
     since = time.monotonic()
@@ -101,12 +99,12 @@ def cut_connection(stage: Stage) -> bool:
 
 def cut_connection_before_commit(stage: Stage) -> bool:
     """The connection is reset when COMMIT is sent: the server does not get it."""
-    return _break_connection(stage, cut_before=_COMMIT)[0]
+    return _break_connection(stage, cut_before=COMMIT)[0]
 
 
 def lose_answer_to_commit(stage: Stage) -> bool:
     """COMMIT reaches the server, and its answer is lost: the loader must find out that it is in."""
-    broken, outcome = _break_connection(stage, lose_answer_to=_COMMIT)
+    broken, outcome = _break_connection(stage, lose_answer_to=COMMIT)
     return broken and outcome.found_committed
 
 

@@ -23,13 +23,12 @@ from etl_assets.loading.postgres import PostgresResource
 from etl_assets.loading.table import ColumnSpec, LoadIdentity, LoadRequest, LoadResult, TableRef, TableSpec
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets_tests.statements import run
-from etl_assets_tests.tcp_proxy import proxy_to
+from etl_assets_tests.tcp_proxy import COMMIT, proxy_to
 
 Row = tuple[Any, ...]
 
 ORDERS = pd.DataFrame({"id": [1, 2, 3], "note": ["a", "b", None]})
 # As it goes over the wire: kind, length, text.
-COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
 
 
 @pytest.fixture(scope="module")

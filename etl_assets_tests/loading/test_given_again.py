@@ -18,10 +18,9 @@ from etl_assets.loading.postgres import PostgresResource
 from etl_assets.local_postgres import LocalPostgres
 from etl_assets_tests.loading.test_given import AT_ONCE, BEFORE, FRAME, HALVES, STORED, TABLE, as_before, begun, ledger, stored
 from etl_assets_tests.statements import run
-from etl_assets_tests.tcp_proxy import proxy_to
+from etl_assets_tests.tcp_proxy import COMMIT, proxy_to
 
 # As it goes over the wire: kind, length, text.
-COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
 
 
 @pytest.fixture(scope="module")
