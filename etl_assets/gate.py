@@ -1,4 +1,5 @@
-"""The gate before the write: whether the rows of an asset are accounted for, and whether too many of them are wrong.
+"""The gate before the write: whether the rows of an asset are accounted for, and whether too many of them are wrong; stored rows that an
+asset reads may not be wrong at all.
 
 Not here: which rows break which rule (`contracts.py`), when the gate is asked (`materialisation.py`).
 """
@@ -9,9 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import dagster as dg
+import pandas as pd
 
 from etl_assets.accounting import Account, UnreadableRow
-from etl_assets.contracts import Split
+from etl_assets.contracts import Contract, Split
 from etl_assets.errors import ContractDefinitionError, ContractViolationError, EtlError, RowsNotAccountedForError
 from etl_assets.loading.table import RejectedRow, RowCounts
 from etl_assets.rules import RuleOutcome, Severity
@@ -186,7 +188,7 @@ def _refusal(parted: Parted, account: Account, counts: RowCounts, rows: RowPolic
     if counts.quarantined and (share > rows.most_quarantined or not valid):
         unreadable = account.unreadable
         cannot = f"{len(unreadable)} cannot be read (first: {unreadable[0].position}, {unreadable[0].says})" if unreadable else ""
-        reasons = ", ".join(filter(None, [most_broken(parted.outcomes), cannot, _most_refused(parted.refused)]))
+        reasons = ", ".join(filter(None, [_most_broken(parted.outcomes), cannot, _most_refused(parted.refused)]))
         return ContractViolationError(
             where,
             f"{counts.quarantined} of {given} rows break the contract ({share:.1%}; at most {rows.most_quarantined:.1%} may): {reasons}.",
@@ -247,7 +249,22 @@ def _sampled(position: str, value: str, rule: str, message: str) -> dg.TableReco
     return dg.TableRecord({"position": position, "value": value[:200], "rule": rule, "message": message[:200]})
 
 
-def most_broken(outcomes: Iterable[RuleOutcome]) -> str:
+def as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.DataFrame:
+    """A stored frame in the types of its contract.
+
+    Raises:
+        ContractViolationError: Rows do not keep it; the message names the rules broken most often.
+    """
+    split = contract.split(frame, where=where)
+    if split.rejected:
+        raise ContractViolationError(
+            where, f"{len(split.rejected)} stored rows do not keep contract {contract.name}: {_most_broken(split.outcomes)}.",
+            "materialise the upstream asset again.",
+        )  # fmt: skip
+    return split.valid
+
+
+def _most_broken(outcomes: Iterable[RuleOutcome]) -> str:
     """The three rules broken most often, each with its first row."""
     broken = sorted((o for o in outcomes if o.failed_rows and o.rule.severity is not Severity.WARN), key=lambda o: -o.failed_rows)
     return ", ".join(f"{o.rule.name} {o.failed_rows} times (first: {o.samples[0].position}, {o.samples[0].value[:80]})" for o in broken[:3])
@@ -272,6 +289,6 @@ def _rejected(row: UnreadableRow) -> RejectedRow:
 
 
 __all__ = [
-    "ROWS_ACCOUNTED_FOR", "ROWS_USABLE", "ROW_COUNT", "Parted", "RowPolicy", "Together", "Verdict", "accounted", "judge", "most_broken",
+    "ROWS_ACCOUNTED_FOR", "ROWS_USABLE", "ROW_COUNT", "Parted", "RowPolicy", "Together", "Verdict", "accounted", "as_contract", "judge",
     "usable", "volume",
 ]  # fmt: skip

@@ -27,8 +27,8 @@ from etl_assets.gate import (
     RowPolicy,
     Verdict,
     accounted,
+    as_contract,
     judge,
-    most_broken,
     usable,
     volume,
 )
@@ -167,7 +167,7 @@ class _Run:
         asset = self.asset
         for name, contract in asset.input_contracts.items():
             if isinstance(arguments[name], pd.DataFrame):
-                arguments[name] = _as_contract(arguments[name], contract, f"{self.where}, input {name}")
+                arguments[name] = as_contract(arguments[name], contract, f"{self.where}, input {name}")
         carried = arguments[asset.carried] if asset.carried is not None else None
         yield from self._batches(arguments, carried) if asset.yields else self._frame(arguments, carried)
 
@@ -392,17 +392,6 @@ def _rows_in(carried: Any) -> int | None:
 
 def _orchestrator(context: dg.AssetExecutionContext) -> str:
     return "airflow" if AIRFLOW_TAG in context.run.tags else "dagster"
-
-
-def _as_contract(frame: pd.DataFrame, contract: Contract, where: str) -> pd.DataFrame:
-    """A stored frame in the types of its contract."""
-    split = contract.split(frame, where=where)
-    if split.rejected:
-        raise ContractViolationError(
-            where, f"{len(split.rejected)} stored rows do not keep contract {contract.name}: {most_broken(split.outcomes)}.",
-            "materialise the upstream asset again.",
-        )  # fmt: skip
-    return split.valid
 
 
 __all__ = ["AIRFLOW_TAG", "RunnableAsset", "materialise"]
