@@ -23,6 +23,7 @@ from etl_assets.errors import ConfigurationError, ContractDefinitionError, Contr
 from etl_assets.gate import (
     ROW_COUNT,
     ROWS_ACCOUNTED_FOR,
+    ROWS_USABLE,
     Parted,
     RowPolicy,
     Verdict,
@@ -290,7 +291,8 @@ class _Run:
         """The checks of batches that an earlier attempt had judged and loaded: what it put into the quarantine tells."""
         broken = io_manager.postgres.broken_rules(stored.request.identity.load_id)
         counts = stored.result.counts or RowCounts(read=stored.result.rows_loaded)
-        yield from judged_before([name for name in self.asset.checks if name != ROWS_ACCOUNTED_FOR], self.contract, broken)
+        names = [name for name in self.asset.checks if name != ROWS_ACCOUNTED_FOR]
+        yield from judged_before(names, self.contract, broken, others=ROWS_USABLE)
         yield accounted(counts, stored.result.rows_loaded)
 
     def _details(self, verdict: Verdict, account: Account) -> LoadDetails:

@@ -14,7 +14,6 @@ from etl_assets.accounting import Account
 from etl_assets.contracts import Contract
 from etl_assets.declarations import fresh_name
 from etl_assets.errors import ContractViolationError
-from etl_assets.gate import ROWS_USABLE
 from etl_assets.loading.io_manager import Stored
 from etl_assets.loading.table import RejectedRow
 from etl_assets.rules import RuleOutcome, Severity
@@ -49,17 +48,17 @@ def check_result(name: str, outcomes: list[RuleOutcome], *, refused: bool) -> dg
     )
 
 
-def judged_before(names: Iterable[str], contract: Contract, broken: Mapping[str, int]) -> Iterator[dg.AssetCheckResult]:
+def judged_before(names: Iterable[str], contract: Contract, broken: Mapping[str, int], *, others: str) -> Iterator[dg.AssetCheckResult]:
     """These checks of a load that an earlier attempt had judged and stored, by what it put into the quarantine.
 
     Args:
         names: Of the checks.
         contract: Of the rows.
         broken: Rows in the quarantine by the rule they break.
+        others: The check of rows that break none of the contract's rules.
     """
     types = {rule.name for rule in contract.rules if rule.kind == "type"}
-    others = broken.keys() - {rule.name for rule in contract.rules}
-    shared = {COLUMNS_MATCH: types, ROWS_USABLE: others}
+    shared = {COLUMNS_MATCH: types, others: broken.keys() - {rule.name for rule in contract.rules}}
     for name in names:
         failed = sum(broken.get(rule, 0) for rule in shared.get(name, {name}))
         yield dg.AssetCheckResult(
